@@ -1,0 +1,1 @@
+"""The clusters that a run can drive, behind one interface."""

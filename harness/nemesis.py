@@ -1,0 +1,213 @@
+"""The nemesis: a pure schedule of faults, drawn from a seed, and the prose of the fault model.
+
+How a fault is done lives in `harness/clusters/`; here is only what, to whom and when.
+
+**The fault model.** Every fault here is one that Raft must survive (safety always; liveness once it has healed):
+
+- *partition*: a set of directed edges between nodes over which nothing passes, in the way of Jepsen's grudges. Clients
+  stand beside their home node and are cut off with it. Shapes: `halves` (a majority and a minority), `isolate-one`,
+  `isolate-leader`, `majority-ring` (every node sees a majority, no two the same one), `bridge` (two halves that only one
+  node connects) and `one-way` (a node is deaf, or mute).
+- *kill*: SIGKILL, and after a while a restart on the same disk. Targets: `one`, `leader`, `minority`, `majority`, `all`.
+  What was written to a file survives a kill even if it was not yet synced, so lost syncs are not shown by it. Several
+  nodes die one after the other within a few tens of milliseconds, the leader last, as racks lose their power.
+- *pause*: SIGSTOP and SIGCONT, a stand-in for garbage collection, swapping and sleeping virtual machines.
+
+Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
+one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
+Faults that no protocol of this kind survives (a lying fsync, a wiped disk under the old name) are not drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+import msgspec
+
+from harness.clusters.cluster import NANOSECONDS, Fault
+
+Edge = tuple[str, str]
+
+PARTITIONS = ("isolate-leader", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
+KILLS = ("leader", "one", "all", "majority", "leader", "minority")
+PAUSES = ("leader", "one", "minority")
+FAMILIES = ("partition", "kill", "pause")
+
+
+class Tempo(msgspec.Struct, frozen=True):
+    """How long the faults of one family last and how far apart they are, in seconds: (least, most)."""
+
+    lasts: tuple[float, float]
+    gap: tuple[float, float]
+
+
+TEMPO = {
+    "partition": Tempo(lasts=(2.0, 3.6), gap=(1.0, 1.8)),
+    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2)),
+    "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4)),
+}
+STAGGER_SECONDS = (0.0, 0.04)
+
+
+def draw_schedule(
+    seed: int, families: Sequence[str], node_ids: Sequence[str], start: int, end: int
+) -> tuple[Fault, ...]:
+    """The faults of one run between `start` and `end` (ns by the cluster's clock), sorted by their start.
+
+    The schedule depends on its arguments alone. Each family draws from a stream of its own, so that leaving one family
+    out does not change the others (a choice belongs to a named entity: FoundationDB, simulation.md section 1).
+    """
+    faults: list[Fault] = []
+    for family in families:
+        draw = Random(f"{seed}/nemesis/{family}")  # noqa: S311 - a schedule, not a secret
+        faults.extend(_timeline(family, draw, tuple(node_ids), start, end))
+    return tuple(sorted(faults, key=lambda fault: (fault.at, fault.id)))
+
+
+def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, end: int) -> Iterator[Fault]:
+    tempo = TEMPO[family]
+    deal = _DEALERS[family]
+    deck: list[str] = []
+    at = start + round(draw.uniform(0.0, 0.5) * NANOSECONDS)
+    number = 0
+    while True:
+        until = at + round(draw.uniform(*tempo.lasts) * NANOSECONDS)
+        if until > end:
+            return
+        number += 1
+        deck = deck or _shuffled(draw, deal.cards, leader_first=number == 1)
+        order = list(node_ids)
+        draw.shuffle(order)
+        yield deal.make(f"{family}-{number}", deck.pop(0), tuple(order), draw, at, until)
+        at = until + round(draw.uniform(*tempo.gap) * NANOSECONDS)
+
+
+def _shuffled(draw: Random, cards: Sequence[str], *, leader_first: bool) -> list[str]:
+    """A deck in random order; the run's first card always acts on the leader, the fault that every run must have seen."""
+    deck = list(cards)
+    draw.shuffle(deck)
+    if leader_first:
+        first = next(card for card in deck if "leader" in card)
+        deck.remove(first)
+        deck.insert(0, first)
+    return deck
+
+
+def _partition(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, until: int) -> Fault:
+    parameters: dict[str, object] = {"order": order}
+    targets: tuple[str, ...] = ()
+    if kind == "isolate-leader":
+        targets = ("leader",)
+    if kind == "one-way":
+        parameters["direction"] = draw.choice(["deaf", "mute"])
+        targets = (draw.choice(["leader", "one"]),)
+    return Fault(
+        id=name, family="partition", kind=kind, targets=targets, parameters=parameters, at=at, until=until
+    )
+
+
+def _kill(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, until: int) -> Fault:
+    stagger = round(draw.uniform(*STAGGER_SECONDS) * NANOSECONDS)
+    return Fault(
+        id=name,
+        family="kill",
+        kind="kill",
+        targets=(kind,),
+        parameters={"order": order, "stagger_ns": stagger},
+        at=at,
+        until=until,
+    )
+
+
+def _pause(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, until: int) -> Fault:  # noqa: ARG001 - one signature for all dealers
+    return Fault(
+        id=name, family="pause", kind="pause", targets=(kind,), parameters={"order": order}, at=at, until=until
+    )
+
+
+class _Dealer(msgspec.Struct, frozen=True):
+    cards: tuple[str, ...]
+    make: Callable[[str, str, tuple[str, ...], Random, int, int], Fault]
+
+
+_DEALERS = {
+    "partition": _Dealer(PARTITIONS, _partition),
+    "kill": _Dealer(KILLS, _kill),
+    "pause": _Dealer(PAUSES, _pause),
+}
+
+
+def targets_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> tuple[str, ...]:
+    """The nodes that a fault acts on, given who leads now ("" = nobody known: the first of the drawn order stands in).
+
+    For several nodes the leader, if it is among them, comes last.
+    """
+    order = [node for node in fault.parameters["order"] if node in node_ids]
+    minority = (len(order) - 1) // 2
+    counts = {"one": 1, "minority": max(1, minority), "majority": len(order) // 2 + 1, "all": len(order)}
+    chosen: list[str] = []
+    for target in fault.targets:
+        if target == "leader":
+            chosen.append(leader or order[0])
+        elif target in counts:
+            chosen.extend(order[: counts[target]])
+        else:
+            chosen.append(target)
+    return tuple(sorted(dict.fromkeys(chosen), key=lambda node: node == leader))
+
+
+def edges_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> list[Edge]:
+    """The directed edges (from, to) over which a partition lets nothing pass, sorted."""
+    order = [node for node in fault.parameters["order"] if node in node_ids]
+    half = len(order) // 2
+    match fault.kind:
+        case "halves":
+            edges = _between(order[:half], order[half:])
+        case "isolate-one":
+            edges = _between(order[:1], order[1:])
+        case "isolate-leader":
+            alone = targets_of(fault, leader, node_ids)
+            edges = _between(alone, [node for node in order if node not in alone])
+        case "bridge":
+            edges = _between(order[:half], order[half + 1 :])
+        case "majority-ring":
+            edges = _majority_ring(order)
+        case "one-way":
+            edges = _one_way(targets_of(fault, leader, node_ids), order, str(fault.parameters["direction"]))
+        case _:
+            raise ValueError(f"no partition is called {fault.kind!r}; there are {', '.join(PARTITIONS)}")
+    return sorted(edges)
+
+
+def _between(left: Sequence[str], right: Sequence[str]) -> list[Edge]:
+    return [(a, b) for a in left for b in right] + [(b, a) for a in left for b in right]
+
+
+def _majority_ring(order: Sequence[str]) -> list[Edge]:
+    """Every node hears the nearest half of the others around a ring: with itself a majority, and no two the same one."""
+    size = len(order)
+    before = size // 2 // 2
+    after = size // 2 - before
+    edges = []
+    for place, node in enumerate(order):
+        heard = {order[(place + step) % size] for step in range(-before, after + 1)}
+        edges += [(other, node) for other in order if other not in heard]
+    return edges
+
+
+def _one_way(targets: Sequence[str], order: Sequence[str], direction: str) -> list[Edge]:
+    others = [node for node in order if node not in targets]
+    if direction == "deaf":
+        return [(other, target) for target in targets for other in others]
+    return [(target, other) for target in targets for other in others]
+
+
+def describe(fault: Fault) -> str:
+    """A fault in a few words, for progress lines and for the bands of the report."""
+    who = ", ".join(fault.targets)
+    match fault.family:
+        case "partition":
+            return f"{fault.kind} ({fault.parameters['direction']})" if fault.kind == "one-way" else fault.kind
+        case _:
+            return f"{fault.kind} {who}"

@@ -1,0 +1,1 @@
+"""What clients ask, when, and the model that their answers must fit."""
