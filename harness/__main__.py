@@ -1,0 +1,102 @@
+"""`python -m harness`: the command line, and what each end of a command means as an exit status.
+
+0 pass or valid, 1 violation or invalid, 2 usage, 3 inconclusive or unknown, 4 infrastructure. An exception of our own
+exits with 4, never with 1, which would accuse the store.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from typing import Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from checker.history import HistoryError
+from harness.clusters.cluster import ClusterError
+from harness.plan import UsageError, known
+from harness.store import StoreError
+
+COMMANDS = {
+    "run": "Run clients and faults against a cluster and say whether it kept its promise.",
+    "check": "Decide whether a recorded history is linearizable.",
+    "report": "Draw the report of a run anew from its files.",
+    "campaign": "Run a matrix of builds, clusters, workloads, faults and seeds from a TOML file.",
+    "compare": "Run the same seeds and schedules on two builds and compare what was seen.",
+    "list": "List workloads, faults, bugs or models.",
+    "doctor": "Say what this machine can do, fault by fault.",
+    "node": "Start a cluster of nodes to play with.",
+    "kv": "Talk to a cluster from the shell: get, put, cas, append, delete.",
+    "selftest": "Run the tests (handled by ./splitbrain; arguments go to pytest).",
+}
+
+USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 3
+
+
+def main() -> NoReturn:
+    """Runs the command that the arguments name and exits."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        return _call(arguments)
+    except TyperException as error:
+        error.show()
+        return error.exit_code
+    except (UsageError, HistoryError) as error:
+        return _say(str(error), USAGE)
+    except (ClusterError, StoreError) as error:
+        return _say(str(error), INFRASTRUCTURE)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except Exception:
+        logging.getLogger("splitbrain").exception("this is a fault of splitbrain itself, not of the store")
+        return INFRASTRUCTURE
+
+
+def _call(arguments: list[str]) -> int:
+    """Only the module of the command that is named is loaded: `kv get` need not wait for pandas."""
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    app = typer.Typer(
+        name="splitbrain",
+        help="Tells whether a replicated key-value store keeps its promise.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    for command, says in COMMANDS.items():
+        if command == known("command", name or command, COMMANDS):
+            importlib.import_module(f"harness.commands.{command}").add_to(app) if name else _mention(app, command, says)
+        else:
+            _mention(app, command, says)
+    status: Any = app(arguments, prog_name="splitbrain", standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _mention(app: typer.Typer, command: str, says: str) -> None:
+    """Puts a command on the page of `--help` without loading it."""
+
+    def mentioned() -> None:
+        raise AssertionError(f"{command} was called without being loaded")
+
+    app.command(command, help=says)(mentioned)
+
+
+def _say(sentence: str, status: int) -> int:
+    sys.stderr.write(f"splitbrain: {sentence}\n")
+    return status
+
+
+def _as_interrupt(signum: int, frame: object) -> None:  # noqa: ARG001 - the signature of a signal handler
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

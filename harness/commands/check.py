@@ -1,0 +1,74 @@
+"""`splitbrain check FILE`: whether a recorded history is linearizable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from checker.check import Budget
+from checker.command import check_file
+from checker.models import MODELS
+from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
+from harness.plan import UsageError, known
+
+HELP = """Decide whether a recorded history is linearizable.
+
+Reads our JSON lines, Jepsen EDN and log lines, and elle-cli JSON; the format is found by the content.
+
+Exit status: 0 valid, 1 invalid, 2 the file or an option is wrong, 3 unknown.
+
+Examples:
+
+  splitbrain check results/latest/history.jsonl --model cas-register
+
+  splitbrain check history.edn --model register --init 0 --json
+"""
+
+EXIT_STATUS = {"valid": 0, "invalid": 1, "unknown": 3}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Puts the command into the command line."""
+    app.command("check", help=HELP)(command)
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The history.")],
+    model: Annotated[str, typer.Option(help="What it must fit; see `list models`.")] = "cas-register",
+    init: Annotated[str | None, typer.Option(help="The initial value, as JSON; null if not given.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="The file's format, if its content does not tell.")] = None,
+    seconds: Annotated[float, typer.Option("--budget", help="Give up (unknown) after so many seconds.")] = 60.0,
+    allow_torn_tail: Annotated[
+        bool, typer.Option("--allow-torn-tail", help="Cut a torn last line off instead of refusing the file.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    known("model", model, MODELS)
+    verdict = check_file(
+        file,
+        model=model,
+        init=_initial(init),
+        format=format_,
+        budget=Budget(seconds=seconds),
+        allow_torn_tail=allow_torn_tail,
+    )
+    if json:
+        as_json(verdict.as_dict())
+    else:
+        screen = console()
+        screen.print(f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]  {escape(verdict.explanation or verdict.reason or '')}")
+        screen.print(f"{verdict.operations} operations, model {verdict.model}, by {verdict.way}, {verdict.seconds:.3f} s")
+    raise typer.Exit(EXIT_STATUS[verdict.verdict])
+
+
+def _initial(text: str | None) -> object:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(f'--init must be a JSON value, for example 0, null or "x", not {text!r} ({error})') from error

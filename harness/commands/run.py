@@ -1,0 +1,129 @@
+"""`splitbrain run`: one run, or many seeds until the first violation."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from harness.commands.answer import COLOURS, JSON_HELP, as_json, console, split
+from harness.evidence import EXIT_STATUS, worst
+from harness.plan import Plan, UsageError, checked
+from harness.progress import watcher
+from harness.run import Record, run
+
+HELP = """Run clients and faults against a cluster and say whether it kept its promise.
+
+Without options: five nodes as local processes, registers and lists, partitions and kills, about 30 seconds; then the
+verdict, the path of the report, and the command that runs the same plan again.
+
+Exit status: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 infrastructure.
+
+Examples:
+
+  splitbrain run
+
+  splitbrain run --build bug:read-without-quorum
+
+  splitbrain run --cluster docker --time 60 --faults partition,kill,pause --seed 7
+
+  splitbrain run --seeds 1..20 --time 15 --json
+"""
+
+DEFAULTS = Plan()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Puts the command into the command line."""
+    app.command("run", help=HELP)(command)
+
+
+def command(
+    cluster: Annotated[str, typer.Option(help="Where the nodes run: local or docker.")] = DEFAULTS.cluster,
+    nodes: Annotated[int, typer.Option(help="How many nodes.")] = DEFAULTS.nodes,
+    workload: Annotated[str, typer.Option(help="Workloads, comma-separated; see `list workloads`.")] = ",".join(
+        DEFAULTS.workloads
+    ),
+    faults: Annotated[str, typer.Option(help="Fault families, comma-separated, or none; see `list faults`.")] = ",".join(
+        DEFAULTS.faults
+    ),
+    seconds: Annotated[float, typer.Option("--time", help="Length of one run in seconds.")] = DEFAULTS.seconds,
+    rate: Annotated[float, typer.Option(help="Operations a second (open loop); 0: closed loop.")] = DEFAULTS.rate,
+    concurrency: Annotated[int, typer.Option(help="How many clients.")] = DEFAULTS.concurrency,
+    seed: Annotated[int | None, typer.Option(help="Decides load and faults; drawn and printed if not given.")] = None,
+    build: Annotated[
+        str, typer.Option(help="What is under test: current, git:<rev>, bug:<name>, image:<tag>.")
+    ] = DEFAULTS.build,
+    out: Annotated[str, typer.Option(help="Folder for results.")] = DEFAULTS.out,
+    name: Annotated[str, typer.Option(help="Folder below --out.")] = DEFAULTS.name,
+    seeds: Annotated[str | None, typer.Option(help="Many runs: A..B, until the first violation.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Stop starting runs after so many seconds.")] = None,
+    json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    first = secrets.randbelow(2**31) if seed is None else seed
+    plan = checked(
+        Plan(
+            cluster=cluster,
+            nodes=nodes,
+            workloads=split(workload),
+            faults=split(faults),
+            seconds=seconds,
+            rate=rate,
+            concurrency=concurrency,
+            seed=first,
+            build=build,
+            out=out,
+            name=name,
+        )
+    )
+    if seeds is None and budget is None:
+        record = run(plan, watcher(), sys.argv)
+        as_json(record) if json else _tell(record)
+        raise typer.Exit(EXIT_STATUS[record.outcome])
+    records = _many(plan, _range(seeds) if seeds else range(first, 2**63), budget)
+    outcome = worst(record.outcome for record in records)
+    if json:
+        as_json({"outcome": outcome, "runs": records})
+    else:
+        for record in records:
+            _tell(record)
+    raise typer.Exit(EXIT_STATUS[outcome])
+
+
+def _range(text: str) -> range:
+    first, dots, last = text.partition("..")
+    if not (dots and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UsageError(f"--seeds must be A..B with A <= B, for example 1..20, not {text!r}")
+    return range(int(first), int(last) + 1)
+
+
+def _many(plan: Plan, seeds: range, budget: float | None) -> list[Record]:
+    """Runs seed after seed until the first violation, or until the budget (seconds of wall clock) is over."""
+    begun = time.monotonic()
+    records: list[Record] = []
+    for seed in seeds:
+        if budget is not None and records and time.monotonic() - begun >= budget:
+            break
+        records.append(run(msgspec.structs.replace(plan, seed=seed), watcher(), sys.argv))
+        if records[-1].outcome == "violation":
+            break
+    return records
+
+
+def _tell(record: Record) -> None:
+    screen = console()
+    colour = COLOURS[record.outcome]
+    screen.print(f"[{colour}]{record.outcome}[/]  {escape(record.reasons[0])}")
+    for reason in record.reasons[1:6]:
+        screen.print(f"    {escape(reason)}")
+    if len(record.reasons) > 6:
+        screen.print(f"    and {len(record.reasons) - 6} more reasons, in run.json")
+    counts = ", ".join(f"{count} {type_}" for type_, count in record.operations.items())
+    screen.print(f"operations  {counts}")
+    screen.print(f"report      {escape(record.run)}/report.html")
+    screen.print(f"again       {escape(record.command)}")

@@ -1,0 +1,206 @@
+"""One run, top to bottom: plan, cluster, load and faults, heal, final reads, verdict, store, report.
+
+Data flows one way: workload -> worker -> cluster -> history -> checker -> report. The loop neither sleeps nor awaits: it
+asks the cluster what happened and tells it what to do next, so that it drives real processes, containers and, later,
+simulated time alike. No socket, process or HTML lives here.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from checker.check import Budget, check
+from checker.history import History
+from checker.models import MODELS
+from checker.verdict import Verdict
+from harness.builds import Build, resolve_build
+from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
+from harness.clusters.docker import open_docker
+from harness.clusters.local import open_local
+from harness.evidence import Floor, Observed, floors, judge
+from harness.loop import drive, new_loop
+from harness.nemesis import draw_schedule
+from harness.plan import Plan, checked, command_of
+from harness.progress import Watcher
+from harness.report import write_counterexample, write_report
+from harness.store import RunFolder
+from harness.tables import write_tables
+from workloads.catalog import WORKLOADS
+
+log = logging.getLogger("splitbrain")
+
+
+class Record(msgspec.Struct):
+    """What a run came to; `run --json` prints it. Paths are absolute."""
+
+    outcome: str
+    reasons: list[str]
+    run: str
+    seed: int
+    build: str
+    cluster: str
+    workload: list[str]
+    faults: list[str]
+    operations: dict[str, int]
+    wall_seconds: float
+    explanation: str | None
+    command: str
+
+
+class Opener(Protocol):
+    """Starts a cluster; raises ClusterError with everything cleaned up when it cannot."""
+
+    def __call__(
+        self, *, node_ids: tuple[str, ...], build: Build, folder: Path, seed: int, workers: int, say: Callable[[str], None]
+    ) -> Cluster: ...
+
+
+OPENERS: dict[str, Opener] = {"local": open_local, "docker": open_docker}
+
+
+def run(plan: Plan, progress: Watcher, argv: list[str] | None = None) -> Record:
+    """Makes one run and judges it; everything is kept in its folder.
+
+    Raises:
+        UsageError: the plan makes no sense, or its build does not exist.
+        StoreError: results cannot be written.
+        ClusterError: never; a cluster that fails makes the outcome `infrastructure`.
+    """
+    plan = checked(plan)
+    build = resolve_build(plan.build, plan.cluster)
+    schedule = draw_schedule(plan.seed, plan.faults, plan.node_ids, plan.calibration, plan.faults_end)
+    observed = Observed(
+        kinds=tuple((name, f) for name in plan.workloads for f in WORKLOADS[name].kinds),
+        schedule=schedule,
+        families=plan.faults,
+        calibration_end=plan.calibration,
+        faults_end=plan.faults_end,
+    )
+    folder = RunFolder(Path(plan.out), plan.name, f"{plan.cluster}-{plan.build}-{plan.seed}")
+    progress.say(f"seed {plan.seed}, build {plan.build}, {plan.nodes} nodes on {plan.cluster}; results in {folder.path}")
+    facts = _facts(plan, build, argv)
+    folder.write("schedule.json", schedule)
+    folder.write("run.json", {**facts, "phase": "started"})
+    _drive(plan, build, folder, observed, progress)
+    folder.write("run.json", {**facts, "phase": "ran"})
+    verdicts = _check(plan, folder, progress)
+    return _finish(plan, folder, facts, observed, verdicts, progress)
+
+
+def _facts(plan: Plan, build: Build, argv: list[str] | None) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "argv": argv or [],
+        "command": command_of(plan),
+        "plan": plan,
+        "seed": plan.seed,
+        "build": build.describe(),
+        "cluster": plan.cluster,
+        "workload": plan.workloads,
+        "faults": plan.faults,
+        "host": {"python": platform.python_version(), "system": platform.platform(), "machine": platform.machine()},
+    }
+
+
+def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, progress: Watcher) -> None:
+    """Runs the load and the faults; whatever goes wrong with the infrastructure ends up in `observed`."""
+    cluster: Cluster | None = None
+    try:
+        cluster = OPENERS[plan.cluster](
+            node_ids=plan.node_ids,
+            build=build,
+            folder=folder.path,
+            seed=plan.seed,
+            workers=plan.concurrency,
+            say=progress.say,
+        )
+        refusals = [refusal for family in plan.faults if (refusal := cluster.can(family))]
+        for refusal in refusals:
+            observed.trouble.append(f"this machine cannot do {refusal.fault} faults on {plan.cluster}: {refusal.reason}")
+        if not refusals:
+            drive(new_loop(plan, cluster, folder, observed, progress))
+    except ClusterError as error:
+        observed.trouble.append(str(error))
+    except KeyboardInterrupt:
+        observed.interrupted = True
+        progress.say("interrupted: healing, stopping the cluster and checking what there is")
+    finally:
+        if cluster is not None:
+            cluster.close()
+
+
+def _check(plan: Plan, folder: RunFolder, progress: Watcher) -> dict[str, Verdict]:
+    """One verdict per workload, each written to checks/<workload>.json."""
+    verdicts: dict[str, Verdict] = {}
+    events = _events(folder.path / "history.jsonl")
+    budget = Budget(seconds=plan.check_seconds / len(plan.workloads))
+    for name in plan.workloads:
+        history = History.from_events([event for event in events if event.get("workload") == name])
+        progress.say(f"checking {name}: {len(history.ops)} operations against {WORKLOADS[name].model}")
+        verdicts[name] = check(history, MODELS[WORKLOADS[name].model], budget)
+        folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
+    return verdicts
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """The recorded events; the file is absent if the cluster never came up."""
+    if not path.exists():
+        return []
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line]
+
+
+def _finish(
+    plan: Plan,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    observed: Observed,
+    verdicts: dict[str, Verdict],
+    progress: Watcher,
+) -> Record:
+    met: list[Floor] = floors(observed)
+    told = {name: (verdict.verdict, verdict.explanation or verdict.reason or "") for name, verdict in verdicts.items()}
+    outcome, reasons = judge(observed, met, told)
+    explanation = next((verdict.explanation for verdict in verdicts.values() if verdict.verdict == "invalid"), None)
+    types = [type_ for _, _, _, type_ in observed.completions]
+    wall = folder.age_seconds()
+    record = Record(
+        outcome=outcome,
+        reasons=reasons,
+        run=str(folder.path),
+        seed=plan.seed,
+        build=plan.build,
+        cluster=plan.cluster,
+        workload=list(plan.workloads),
+        faults=list(plan.faults),
+        operations={type_: types.count(type_) for type_ in ("ok", "fail", "info")},
+        wall_seconds=round(wall, 3),
+        explanation=explanation,
+        command=command_of(plan),
+    )
+    result = {
+        **facts,
+        **msgspec.to_builtins(record),
+        "build": facts["build"],
+        "floors": met,
+        "worst_stall_ms": observed.worst_stall * 1000 // NANOSECONDS,
+    }
+    folder.write("run.json", {**result, "phase": "checked"})
+    folder.close(outcome)
+    progress.say("drawing tables and report")
+    try:
+        write_tables(folder.path)
+        if outcome == "violation":
+            write_counterexample(folder.path)
+        folder.write("run.json", {**result, "phase": "reported"})
+        write_report(folder.path)
+    except Exception:
+        # A failure of the report never changes the outcome; the run's files are all there, `report RUN` draws it anew.
+        log.exception("the report of %s could not be drawn", folder.path)
+        progress.say(f"the report could not be drawn; try again with: ./splitbrain report {folder.path}")
+    return record
