@@ -1,0 +1,114 @@
+"""The nemesis: schedules are data, drawn from the seed alone; shapes are sets of directed edges."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from harness.clusters.cluster import NANOSECONDS, Fault
+from harness.nemesis import FAMILIES, KILLS, PARTITIONS, draw_schedule, edges_of, targets_of
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+
+
+def schedule(seed: int, families: tuple[str, ...] = FAMILIES, seconds: int = 30) -> tuple[Fault, ...]:
+    return draw_schedule(seed, families, NODES, 3 * NANOSECONDS, (seconds - 2) * NANOSECONDS)
+
+
+def partition(kind: str, order: tuple[str, ...] = NODES, **more: object) -> Fault:
+    targets = ("leader",) if kind in {"isolate-leader", "one-way"} else ()
+    return Fault("p", "partition", kind, targets, {"order": order, **more}, 0, 1)
+
+
+def test_the_same_seed_draws_the_same_schedule_and_another_seed_another_one() -> None:
+    assert schedule(1) == schedule(1)
+    assert schedule(1) != schedule(2)
+
+
+def test_a_schedule_survives_its_file() -> None:
+    """Schedules are saved before the run; the same file runs on every cluster."""
+    drawn = schedule(4)
+    again = msgspec.json.decode(msgspec.json.encode(drawn), type=tuple[Fault, ...])
+    assert [edges_of(each, "n2", NODES) for each in again if each.family == "partition"] == [
+        edges_of(each, "n2", NODES) for each in drawn if each.family == "partition"
+    ]
+
+
+def test_leaving_a_family_out_does_not_change_the_others() -> None:
+    alone = schedule(7, ("kill",))
+    assert alone == tuple(fault for fault in schedule(7) if fault.family == "kill")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_faults_stay_inside_their_time_and_within_a_family_one_ends_before_the_next_begins(seed: int) -> None:
+    for family in FAMILIES:
+        faults = [fault for fault in schedule(seed) if fault.family == family]
+        assert all(3 * NANOSECONDS <= fault.at < fault.until <= 28 * NANOSECONDS for fault in faults)
+        assert all(one.until < two.at for one, two in zip(faults, faults[1:], strict=False))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_of_15_seconds_already_acts_on_the_leader_with_every_family(seed: int) -> None:
+    for family in FAMILIES:
+        first = next(fault for fault in schedule(seed, seconds=15) if fault.family == family)
+        assert "leader" in first.targets
+
+
+def test_thirty_seconds_see_most_kinds() -> None:
+    for seed in range(20):
+        faults = schedule(seed)
+        assert len({fault.kind for fault in faults if fault.family == "partition"}) >= len(PARTITIONS) - 2
+        assert len({fault.targets for fault in faults if fault.family == "kill"}) >= len(set(KILLS)) - 2
+
+
+def test_halves_cut_both_ways_between_a_majority_and_a_minority() -> None:
+    edges = edges_of(partition("halves"), "n1", NODES)
+    assert set(edges) == {(a, b) for a in NODES for b in NODES if (a in {"n1", "n2"}) != (b in {"n1", "n2"})}
+
+
+def test_isolating_the_leader_cuts_the_leader_of_that_moment() -> None:
+    assert edges_of(partition("isolate-leader"), "n4", NODES) == sorted(
+        [("n4", other) for other in NODES if other != "n4"] + [(other, "n4") for other in NODES if other != "n4"]
+    )
+    assert {a for a, _ in edges_of(partition("isolate-leader", ("n3", "n1", "n2", "n4", "n5")), "", NODES)} == set(NODES)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 7, 9])
+def test_in_a_majority_ring_every_node_hears_a_majority_and_no_two_the_same_one(size: int) -> None:
+    nodes = tuple(f"n{number}" for number in range(1, size + 1))
+    edges = set(edges_of(partition("majority-ring", nodes), "n1", nodes))
+    heard = {node: frozenset(other for other in nodes if (other, node) not in edges) for node in nodes}
+    assert all(len(others) == size // 2 + 1 for others in heard.values())
+    assert len(set(heard.values())) == size
+
+
+def test_a_bridge_is_two_halves_that_one_node_connects() -> None:
+    edges = set(edges_of(partition("bridge"), "n1", NODES))
+    assert not any("n3" in edge for edge in edges)
+    assert ("n1", "n5") in edges
+    assert ("n5", "n1") in edges
+    assert ("n1", "n2") not in edges
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("deaf", ("n1", "n2")), ("mute", ("n2", "n1"))])
+def test_one_way_cuts_one_direction_only(direction: str, expected: tuple[str, str]) -> None:
+    edges = set(edges_of(partition("one-way", direction=direction), "n2", NODES))
+    assert expected in edges
+    assert (expected[1], expected[0]) not in edges
+    assert len(edges) == 4
+
+
+def test_an_unknown_shape_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="no partition is called 'star'"):
+        edges_of(partition("star"), "n1", NODES)
+
+
+@pytest.mark.parametrize(
+    ("target", "count"), [("one", 1), ("leader", 1), ("minority", 2), ("majority", 3), ("all", 5)]
+)
+def test_symbolic_targets_are_resolved_with_the_leader_last(target: str, count: int) -> None:
+    fault = Fault("k", "kill", "kill", (target,), {"order": NODES, "stagger_ns": 0}, 0, 1)
+    chosen = targets_of(fault, "n1", NODES)
+    assert len(chosen) == count
+    if "n1" in chosen:
+        assert chosen[-1] == "n1"
