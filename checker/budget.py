@@ -1,0 +1,52 @@
+"""Budgets of a check: steps, seconds and bytes, and the meter that keeps them.
+
+Steps are deterministic: the same history with the same budget of steps gives the same verdict on every machine.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+_STEPS_BETWEEN_LOOKS = 1024
+"""How many steps pass between two looks at the clock: a step costs microseconds, a look about 0.1 of one."""
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What a check may use; None is no limit. `bytes` bounds the memory of the search beside the history."""
+
+    steps: int | None = None
+    seconds: float | None = 60.0
+    bytes: int | None = 1 << 30
+
+
+class OutOfBudgetError(Exception):
+    """The budget is used up; the message says which part of it."""
+
+
+class Meter:
+    """Counts what was used of a budget, or of a share of it; `limit` bounds the steps of one way alone."""
+
+    def __init__(self, budget: Budget, started: float | None = None) -> None:
+        self.budget = budget
+        self.started = time.monotonic() if started is None else started
+        self.steps = 0
+        self._next_look = _STEPS_BETWEEN_LOOKS
+
+    def spend(self, steps: int, held: int = 0) -> None:
+        """Counts steps; `held` is an estimate of the bytes that the search holds now. Raises `OutOfBudgetError`."""
+        self.steps += steps
+        budget = self.budget
+        if budget.steps is not None and self.steps > budget.steps:
+            raise OutOfBudgetError(f"the budget of {budget.steps:,} steps was used up")
+        if budget.bytes is not None and held > budget.bytes:
+            raise OutOfBudgetError(f"the search would hold more than the {budget.bytes:,} bytes of its budget")
+        if self.steps >= self._next_look:
+            self._next_look = self.steps + _STEPS_BETWEEN_LOOKS
+            if budget.seconds is not None and self.elapsed() > budget.seconds:
+                raise OutOfBudgetError(f"the budget of {budget.seconds:g} seconds was used up")
+
+    def elapsed(self) -> float:
+        """Seconds since the check began."""
+        return time.monotonic() - self.started

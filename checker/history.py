@@ -1,0 +1,298 @@
+"""Histories: what clients asked and were answered, paired, ordered and found well formed.
+
+An event is a mapping as one line of `history.jsonl` holds it; an operation (`Op`) is an invocation with its completion.
+Order is the order of the events, never that of their times: times of one recorder can be equal, times of several
+machines can't be compared at all, and an interval that is too narrow accuses an innocent store. Opinions about what an
+operation means do not live here (`models.py`), nor do other file formats (`formats.py`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+INVOKE, OK, FAIL, INFO = "invoke", "ok", "fail", "info"
+TYPES = (INVOKE, OK, FAIL, INFO)
+
+
+class HistoryError(ValueError):
+    """A history that is not well formed: says where (`line`, from 1), what is wrong and what was expected."""
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        super().__init__(problem if line is None else f"line {line}: {problem}")
+        self.problem = problem
+        self.line = line
+
+
+class Truth(enum.Enum):
+    """Booleans as they appear in frozen values: in Python True equals 1, in a history it does not."""
+
+    FALSE = "false"
+    TRUE = "true"
+
+
+def freeze(value: Any) -> Hashable:
+    """A hashable twin of a JSON or EDN value, equal to another one if and only if the values are the same.
+
+    Nothing is coerced: 6 and "6" differ, and so do true and 1. Lists become tuples, maps sorted tuples of pairs.
+    """
+    if value is True or value is False:
+        return Truth.TRUE if value else Truth.FALSE
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, Mapping):
+        return ("map", tuple(sorted(((freeze(k), freeze(v)) for k, v in value.items()), key=repr)))
+    if isinstance(value, set | frozenset):
+        return ("set", tuple(sorted((freeze(item) for item in value), key=repr)))
+    return value  # type: ignore[no-any-return]
+
+
+class Op(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation: what was asked (`value`), and what is known of its answer (`type`, `result`).
+
+    `invoked` and `returned` are places in the order of events; `returned` is None for an operation that never
+    returned (`info`), which may take effect at any time after its invocation, or never.
+    """
+
+    process: int | str
+    f: str
+    key: Hashable = None
+    value: Any = None
+    type: str = INFO
+    result: Any = None
+    error: Any = None
+    invoked: int
+    returned: int | None = None
+    invoke_index: int | None = None
+    return_index: int | None = None
+    invoke_time: int | None = None
+    return_time: int | None = None
+    node: str | None = None
+    op: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The operation as JSON: `invoke_index` and `return_index` are its events' `i`, times are in nanoseconds."""
+        return {
+            "process": self.process,
+            "f": self.f,
+            "key": self.key,
+            "value": self.value,
+            "type": self.type,
+            "result": self.result,
+            "error": self.error,
+            "invoke_index": self.invoke_index,
+            "return_index": self.return_index,
+            "invoke_time": self.invoke_time,
+            "return_time": self.return_time,
+            "node": self.node,
+            "op": self.op,
+        }
+
+
+class _Open(msgspec.Struct):
+    """An invocation that waits for its completion."""
+
+    position: int
+    line: int | None
+    event: Mapping[str, Any]
+
+
+class Pairing:
+    """Pairs events as they come, and refuses the first one that breaks a rule of well-formed histories.
+
+    The rules: a process has at most one open operation; a completion belongs to an open invocation of the same
+    function; a process whose operation ended as `info` never appears again; indices grow.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.open: dict[Any, _Open] = {}
+        self._ended: set[Any] = set()
+        self._index: int | None = None
+
+    def take(self, event: Mapping[str, Any], line: int | None = None) -> Op | None:
+        """Takes the next event and returns the operation that it completes, if it does.
+
+        Events of the nemesis (a process that is no number) are passed over. Raises `HistoryError`.
+        """
+        if not isinstance(event, Mapping):
+            raise HistoryError(f"an event must be a map, this is {_short(event)}", line)
+        process = event.get("process")
+        if not isinstance(process, int) or isinstance(process, bool):
+            if process is None or isinstance(process, bool | float):
+                raise HistoryError(f'an event needs a "process" (a number), this one has {_short(process)}', line)
+            return None
+        kind = event.get("type")
+        if kind not in TYPES:
+            raise HistoryError(f"unknown type {_short(kind)}, expected one of {', '.join(TYPES)}", line)
+        self._check_index(event, line)
+        position = self.position
+        self.position += 1
+        if kind == INVOKE:
+            self._invoke(process, _Open(position, line, event))
+            return None
+        return self._complete(process, position, line, event)
+
+    def unfinished(self) -> list[Op]:
+        """The operations whose completion never came, in the order of their invocations."""
+        left = sorted(self.open.items(), key=lambda item: item[1].position)
+        return [_operation(process, start, None, INFO, {}) for process, start in left]
+
+    def _check_index(self, event: Mapping[str, Any], line: int | None) -> None:
+        index = event.get("i", event.get("index"))
+        if index is None:
+            return
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise HistoryError(f"the index of an event must be a whole number, this is {_short(index)}", line)
+        if self._index is not None and index <= self._index:
+            raise HistoryError(f"index {index} after {self._index}: events must stand in the order of their index", line)
+        self._index = index
+
+    def _invoke(self, process: int, start: _Open) -> None:
+        if not isinstance(start.event.get("f"), str):
+            raise HistoryError(f'an event needs an "f" (what was asked), this one has {_short(start.event.get("f"))}', start.line)
+        before = self.open.get(process)
+        if before is not None:
+            raise HistoryError(
+                f"process {process} invokes {start.event['f']} while its {before.event['f']}{_at(before.line)} is still open: "
+                "expected the completion of that one first",
+                start.line,
+            )
+        if process in self._ended:
+            raise HistoryError(
+                f"process {process} is used again after one of its operations ended as info: expected a new process number",
+                start.line,
+            )
+        self.open[process] = start
+
+    def _complete(self, process: int, position: int, line: int | None, event: Mapping[str, Any]) -> Op:
+        start = self.open.pop(process, None)
+        kind = event["type"]
+        if start is None:
+            raise HistoryError(f"{kind} of process {process} completes nothing: expected an invoke of that process before it", line)
+        asked, answered = start.event["f"], event.get("f", start.event["f"])
+        if asked != answered:
+            raise HistoryError(f"process {process} invoked {asked}{_at(start.line)}, but this completes {_short(answered)}", line)
+        if kind == INFO:
+            self._ended.add(process)
+        return _operation(process, start, position, kind, event)
+
+
+class History:
+    """A well-formed history: its operations in the order of their invocations, each with its place in the order of events."""
+
+    def __init__(self, operations: Iterable[Op]) -> None:
+        self.operations: list[Op] = sorted(operations, key=lambda op: op.invoked)
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.operations)
+
+    @staticmethod
+    def from_events(events: Iterable[Mapping[str, Any]], lines: Iterable[int] | None = None) -> History:
+        """Pairs events, given in the order in which they happened; `lines` are their places in a file, for errors.
+
+        An invocation without a completion becomes `info`. Raises `HistoryError` on what is not well formed.
+        """
+        pairing = Pairing()
+        numbers: Iterator[int | None] = iter(lines) if lines is not None else iter(range(1, 1 << 62))
+        done = [op for event, line in zip(events, numbers, strict=False) if (op := pairing.take(event, line)) is not None]
+        return History(done + pairing.unfinished())
+
+    @staticmethod
+    def from_intervals(operations: Sequence[Op]) -> History:
+        """Orders operations of which only times are known: `invoke_time`, and `return_time` (None: never returned).
+
+        Intervals are closed, so at equal times invocations come before returns: an operation that returned in the very
+        tick in which another one was invoked may have run beside it. The other order raises false alarms on coarse clocks.
+        """
+        moments = [((op.invoke_time or 0), 0, number) for number, op in enumerate(operations)]
+        moments += [
+            (op.return_time, 1, number)
+            for number, op in enumerate(operations)
+            if op.return_time is not None and op.type != INFO
+        ]
+        places = {(end, number): place for place, (_, end, number) in enumerate(sorted(moments))}
+        return History(
+            msgspec.structs.replace(op, invoked=places[0, number], returned=places.get((1, number)))
+            for number, op in enumerate(operations)
+        )
+
+    def prefix(self, end: int) -> History:
+        """The history up to and with the event at `end`: later invocations are gone, open operations never returned."""
+        return History(_cut(op, end) for op in self.operations if op.invoked <= end)
+
+
+class HistoryWriter:
+    """Writes a history as JSON lines, each flushed as it happens, and refuses what would not be well formed.
+
+    Opened for appending in binary, one write a line: what was written survives a killed harness.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file: BinaryIO = open(path, "ab")  # noqa: SIM115 - closed by close(), it lives as long as the run
+        self._encoder = msgspec.json.Encoder(enc_hook=str)
+        self._pairing = Pairing()
+        self._next = 0
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes one event, numbered (`i`) if it has no number, and returns it as written. Raises `HistoryError`."""
+        numbered = {"i": self._next, **event}
+        self._pairing.take(numbered, self._next + 1)
+        self._next = numbered["i"] + 1
+        self._file.write(self._encoder.encode(numbered) + b"\n")
+        self._file.flush()
+        return numbered
+
+    @property
+    def open_processes(self) -> list[int]:
+        """The processes that have an open operation, in the order of their invocations."""
+        return sorted(self._pairing.open, key=lambda process: self._pairing.open[process].position)
+
+    def close(self) -> None:
+        """Closes the file; operations that are still open stay so, which is what their readers must know."""
+        self._file.close()
+
+
+def _operation(process: int, start: _Open, position: int | None, kind: str, end: Mapping[str, Any]) -> Op:
+    """Makes an operation of an invocation and its completion (empty when it never came)."""
+    asked = start.event
+    return Op(
+        process=process,
+        f=asked["f"],
+        key=freeze(asked.get("key")),
+        value=asked.get("value"),
+        type=kind,
+        result=end.get("value") if kind == OK else None,
+        error=end.get("error"),
+        invoked=start.position,
+        returned=None if kind == INFO else position,
+        invoke_index=asked.get("i", asked.get("index")),
+        return_index=end.get("i", end.get("index")),
+        invoke_time=asked.get("t", asked.get("time")),
+        return_time=end.get("t", end.get("time")),
+        node=end.get("node", asked.get("node")),
+        op=asked.get("op"),
+    )
+
+
+def _cut(op: Op, end: int) -> Op:
+    """The operation as it is known when the event at `end` has just happened."""
+    if op.returned is None or op.returned <= end:
+        return op
+    return msgspec.structs.replace(op, type=INFO, result=None, error=None, returned=None, return_index=None, return_time=None)
+
+
+def _short(value: Any) -> str:
+    """A value as it appears in an error: never longer than the error itself."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _at(line: int | None) -> str:
+    return "" if line is None else f" (line {line})"

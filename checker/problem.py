@@ -1,0 +1,122 @@
+"""The problem that the ways to a verdict solve: the operations of one object, compiled to small numbers.
+
+States and classes of operations are numbered; transitions are asked of the model once and remembered. Which operations
+matter at all (failed ones do not, unanswered reads do not) is decided here; how to search is not.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Sequence
+
+from checker.history import FAIL, INFO, Op, freeze
+from checker.models import Effect, Model, State
+
+NEVER = 1 << 62
+"""The place of a return that never came: after every event."""
+ILLEGAL = -1
+
+
+class Kind(enum.IntEnum):
+    """What an operation can do to the state, by the declarations of its model."""
+
+    READER = 0
+    BLIND = 1
+    OTHER = 2
+
+
+class Transitions:
+    """The model's transitions between numbered states by numbered classes, filled on demand.
+
+    Two operations are of one class if they have the same f, value, answer and known-ness: `step` may look at nothing else.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.states: list[State] = [model.init]
+        self._state_numbers: dict[State, int] = {model.init: 0}
+        self._samples: list[Op] = []
+        self._class_numbers: dict[Hashable, int] = {}
+        self.rows: list[dict[int, int]] = [{}]
+
+    def class_of(self, op: Op, effect: Effect | None) -> int:
+        """The number of the operation's class; equal effects make one class, whatever the names."""
+        identity: Hashable = effect or (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else 0)
+        number = self._class_numbers.setdefault(identity, len(self._samples))
+        if number == len(self._samples):
+            self._samples.append(op)
+        return number
+
+    def step(self, state: int, klass: int) -> int:
+        """The number of the state after an operation of the class, or ILLEGAL."""
+        row = self.rows[state]
+        after = row.get(klass)
+        if after is None:
+            after = row[klass] = self._number(self._model.step(self.states[state], self._samples[klass]))
+        return after
+
+    def _number(self, state: State | None) -> int:
+        if state is None:
+            return ILLEGAL
+        number = self._state_numbers.setdefault(state, len(self.states))
+        if number == len(self.states):
+            self.states.append(state)
+            self.rows.append({})
+        return number
+
+
+class Problem:
+    """The operations of one object that matter, as columns; numbers of operations are places in these columns.
+
+    `invoked` and `returned` are places in the order of events; an operation that never returned has `returned` NEVER,
+    may take effect at any time after its invocation, or never.
+    """
+
+    def __init__(self, model: Model, operations: Sequence[Op]) -> None:
+        self.model = model
+        self.operations: list[Op] = [op for op in operations if _matters(model, op)]
+        self.effects: list[Effect | None] = [model.effect(op) for op in self.operations]
+        self.invoked: list[int] = [op.invoked for op in self.operations]
+        self.returned: list[int] = [NEVER if op.returned is None else op.returned for op in self.operations]
+        self._finish()
+
+    def _finish(self) -> None:
+        self.kinds = [_kind(self.model, op) for op in self.operations]
+        self.transitions = Transitions(self.model)
+        self.classes = [self.transitions.class_of(op, effect) for op, effect in zip(self.operations, self.effects, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def keep(self, numbers: Sequence[int], returned: Sequence[int]) -> Problem:
+        """The problem of some of the operations, with other places of return (`reductions.settle` has the reasons)."""
+        part = Problem(self.model, ())
+        part.operations = [self.operations[number] for number in numbers]
+        part.effects = [self.effects[number] for number in numbers]
+        part.invoked = [self.invoked[number] for number in numbers]
+        part.returned = [returned[number] for number in numbers]
+        part._finish()
+        return part
+
+    def events(self) -> list[tuple[int, int, int]]:
+        """(place, 0 for an invocation or 1 for a return, operation) in order; equal places count as at the same time."""
+        found = [(place, 0, number) for number, place in enumerate(self.invoked)]
+        found += [(place, 1, number) for number, place in enumerate(self.returned) if place != NEVER]
+        found.sort()
+        return found
+
+
+def _matters(model: Model, op: Op) -> bool:
+    """Failed operations are not in any order, unless the model says that they observed something.
+
+    An operation that is read-only and never returned may be left out of every order: no answer, no change.
+    """
+    if op.type == FAIL:
+        return model.observes(op)
+    return op.type != INFO or not model.readonly(op)
+
+
+def _kind(model: Model, op: Op) -> Kind:
+    if model.readonly(op):
+        return Kind.READER
+    return Kind.BLIND if model.blind(op) else Kind.OTHER

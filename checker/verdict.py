@@ -1,0 +1,72 @@
+"""Verdicts: valid, invalid with its evidence, or unknown with its reason; and how several become one.
+
+The three outcomes of a way (`Valid`, `Invalid`, `GaveUp`) are types of their own, so that an approximation which may only
+say one thing can't say the other: a beam returns `Valid | GaveUp`, a relaxed search `Invalid | GaveUp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
+_WORST_FIRST = (INVALID, UNKNOWN, VALID)
+
+
+class Valid(msgspec.Struct, frozen=True):
+    """The operations fit together; `witness` is an order that shows it, as numbers into the problem's operations.
+
+    Operations that never returned and are not needed are left out of the witness.
+    """
+
+    witness: tuple[int, ...]
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """No order exists; `evidence` are the operations that show it where the way knows (else empty)."""
+
+    evidence: tuple[int, ...] = ()
+
+
+class GaveUp(msgspec.Struct, frozen=True):
+    """The way did not decide: it does not apply, or its limit was reached; `reason` says how far it got."""
+
+    reason: str
+
+
+Outcome = Valid | Invalid | GaveUp
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """What is known about a history, JSON-able as it stands (`as_dict`).
+
+    `verdict` is valid, invalid or unknown. On invalid: `key`, the `first_impossible` operation, the longest linearizable
+    `prefix` (operations with the state after each), `possible_states` at that point, the `core` (a small set of
+    operations that is impossible by itself) and an `explanation` in plain English. `per_key` has one row a key.
+    """
+
+    verdict: str
+    reason: str = ""
+    model: str = ""
+    way: str = ""
+    operations: int = 0
+    seconds: float = 0.0
+    key: Any = None
+    first_impossible: dict[str, Any] | None = None
+    prefix: list[dict[str, Any]] = []
+    possible_states: list[str] = []
+    core: list[dict[str, Any]] = []
+    explanation: str = ""
+    per_key: list[dict[str, Any]] = []
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict as a map of JSON values."""
+        result: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str, str_keys=True)
+        return result
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The verdict of a whole from those of its parts: invalid beats unknown beats valid; of no parts, valid."""
+    return min(verdicts, key=_WORST_FIRST.index, default=VALID)
