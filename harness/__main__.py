@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from checker.history import HistoryError
+from checker import HistoryError
 from harness.clusters.cluster import ClusterError
 from harness.plan import UsageError, known
 from harness.store import StoreError

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from checker.history import HistoryWriter
+from checker import HistoryWriter
 from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError, Completion, Fault, FaultProgress, NodeEvent
 from harness.evidence import Observed
 from harness.nemesis import describe
@@ -63,7 +63,7 @@ def new_loop(plan: Plan, cluster: Cluster, folder: RunFolder, observed: Observed
         folder=folder,
         observed=observed,
         progress=progress,
-        history=HistoryWriter(folder.path / "history.jsonl"),
+        history=HistoryWriter(str(folder.path / "history.jsonl")),
         workers=[Worker(number, plan.concurrency) for number in range(plan.concurrency)],
         free=list(range(plan.concurrency)),
         generator=Mix([WORKLOADS[name] for name in plan.workloads], plan.seed),
@@ -110,8 +110,11 @@ def _load(loop: Loop, end: int) -> None:
         _faults(loop, at)
         while loop.free and next_arrival <= at:
             op = loop.generator.next_op(at, len(loop.free))
-            if op is not None:
-                _invoke(loop, op, "", loop.plan.operation_timeout_ms, loop.plan.attempt_timeout_ms)
+            if op is None:
+                next_arrival = at + MILLISECOND
+                break
+            _invoke(loop, op, "", loop.plan.operation_timeout_ms, loop.plan.attempt_timeout_ms)
+            # Arrivals that found no free worker are not made up for later, but for the last tenth of a second.
             next_arrival = _after(loop, max(next_arrival, at - NANOSECONDS // 10))
         due = [end, *(fault.at for fault in loop.starting[:1]), *(fault.until for fault in loop.ending[:1])]
         if loop.free:
@@ -175,7 +178,7 @@ def _invoke(loop: Loop, op: Op, prefer: str, deadline_ms: int, attempt_ms: int) 
 
 
 def _record(loop: Loop, worker: Worker, op: Op, more: dict[str, Any]) -> None:
-    loop.history.write(
+    loop.history.append(
         {
             "t": now(loop),
             "type": op.type,

@@ -15,10 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from checker.check import Budget, check
-from checker.history import History
-from checker.models import MODELS
-from checker.verdict import Verdict
+from checker import Budget, History, Verdict, check, make_model
 from harness.builds import Build, resolve_build
 from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
 from harness.clusters.docker import open_docker
@@ -142,8 +139,8 @@ def _check(plan: Plan, folder: RunFolder, progress: Watcher) -> dict[str, Verdic
     budget = Budget(seconds=plan.check_seconds / len(plan.workloads))
     for name in plan.workloads:
         history = History.from_events([event for event in events if event.get("workload") == name])
-        progress.say(f"checking {name}: {len(history.ops)} operations against {WORKLOADS[name].model}")
-        verdicts[name] = check(history, MODELS[WORKLOADS[name].model], budget)
+        progress.say(f"checking {name}: {len(history)} operations against {WORKLOADS[name].model}")
+        verdicts[name] = check(history, make_model(WORKLOADS[name].model), budget)
         folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
     return verdicts
 

@@ -9,9 +9,8 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from checker.check import Budget
+from checker import MODELS, Budget
 from checker.command import check_file
-from checker.models import MODELS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 

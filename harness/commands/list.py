@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from checker.models import MODELS
+from checker import MODELS
 from harness import nemesis
 from harness.commands.answer import JSON_HELP, as_json, console
 from harness.plan import known

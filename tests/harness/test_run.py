@@ -1,0 +1,203 @@
+"""A run from top to bottom, over a cluster in memory and virtual time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_cluster import MILLISECOND, FakeCluster, right_answer
+
+from harness import run as run_module
+from harness.clusters.cluster import NANOSECONDS, Attempt, ClusterError, Request
+from harness.plan import Plan
+from harness.progress import Quiet
+from harness.run import Record, run
+from harness.store import StoreError, find_run
+
+Runner = Callable[..., Record]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    def make(cluster: FakeCluster, **options: Any) -> Record:
+        monkeypatch.setitem(run_module.OPENERS, "local", lambda **_: cluster)
+        plan = Plan(**{"seconds": 12.0, "rate": 100.0, "concurrency": 10, "out": str(tmp_path), **options})
+        return run(plan, Quiet())
+
+    return make
+
+
+def lines(record: Record, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(record.run) / name).read_text().splitlines()]
+
+
+def test_a_right_store_under_faults_that_bite_passes_and_leaves_its_folder(make_run: Runner, tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    record = make_run(cluster, faults=("partition", "kill", "pause"))
+    assert (record.outcome, record.explanation) == ("pass", None)
+    assert cluster.closed == 1
+    folder = Path(record.run)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    expected = {"run.json", "schedule.json", "history.jsonl", "faults.jsonl", "cluster.jsonl", "report.html"}
+    assert expected | {"checks/register.json", "checks/append.json", "tables/operations.parquet"} <= names
+    kept = json.loads((folder / "run.json").read_text())
+    assert (kept["phase"], kept["outcome"], kept["seed"]) == ("reported", "pass", 1)
+    assert all(floor["met"] for floor in kept["floors"])
+    assert find_run(tmp_path, "latest") == folder
+
+
+def test_one_operation_is_one_invoke_and_one_completion_and_time_never_goes_back(make_run: Runner) -> None:
+    events = lines(make_run(FakeCluster()), "history.jsonl")
+    assert [event["i"] for event in events] == list(range(len(events)))
+    assert all(one["t"] <= two["t"] for one, two in itertools.pairwise(events))
+    by_op: dict[str, list[str]] = {}
+    for event in events:
+        by_op.setdefault(event["op"], []).append(event["type"])
+    assert all(types == ["invoke", "ok"] or types == ["invoke", "fail"] for types in by_op.values())
+
+
+def test_the_load_is_open_loop_at_the_rate_that_was_asked(make_run: Runner) -> None:
+    events = lines(make_run(FakeCluster(), rate=200.0), "history.jsonl")
+    invoked = [event for event in events if event["type"] == "invoke" and event["t"] < 12 * NANOSECONDS]
+    assert len(invoked) == pytest.approx(12 * 200, rel=0.1)
+
+
+def test_the_same_seed_asks_the_same_of_the_same_cluster(make_run: Runner) -> None:
+    first, second, other = (lines(make_run(FakeCluster(), seed=seed), "history.jsonl") for seed in (5, 5, 6))
+    assert first == second
+    assert first != other
+
+
+def test_a_nemesis_that_does_nothing_earns_no_pass(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.bites = False
+    record = make_run(cluster)
+    assert record.outcome == "inconclusive"
+    assert "shown to bite" in record.reasons[0]
+
+
+def test_kills_of_the_leader_that_force_no_election_earn_no_pass(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.elects = False
+    record = make_run(cluster, faults=("kill",))
+    assert record.outcome == "inconclusive"
+    assert any("elections after kills of the leader" in reason for reason in record.reasons)
+
+
+def test_clients_that_never_get_an_ok_earn_no_pass(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.answers = lambda _request, _state: Attempt("n1", error="timeout")
+    record = make_run(cluster, recovery_seconds=1.0)
+    assert record.outcome != "pass"
+    assert any("register write operations answered before the faults" in reason for reason in record.reasons)
+    processes = [event["process"] for event in lines(record, "history.jsonl") if event["type"] == "info"]
+    assert len(processes) == len(set(processes))
+    assert processes
+
+
+def test_a_lost_write_is_a_violation_with_a_sentence_and_a_counterexample(make_run: Runner, tmp_path: Path) -> None:
+    count = itertools.count()
+
+    def forgetful(request: Request, state: dict[str, Any]) -> Attempt:
+        if request.f == "append" and next(count) % 50 == 49:
+            return Attempt("n1", 200, body={"index": 1})
+        return right_answer(request, state)
+
+    cluster = FakeCluster()
+    cluster.answers = forgetful
+    record = make_run(cluster)
+    assert record.outcome == "violation"
+    assert record.reasons[0].startswith("safety: append is not linearizable: ")
+    assert record.explanation
+    folder = find_run(tmp_path, "latest-violation")
+    assert folder == Path(record.run)
+    assert (folder / "counterexample" / "explain.md").exists()
+
+
+def test_a_node_that_dies_by_itself_ends_the_run_with_its_last_lines(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.dies_at = 3 * NANOSECONDS
+    record = make_run(cluster)
+    assert record.outcome == "infrastructure"
+    assert record.reasons[0] == "n2 died without having been killed (exit 3); its last lines: out of paper"
+    assert lines(record, "history.jsonl")[-1]["t"] < 4 * NANOSECONDS
+
+
+def test_ctrl_c_heals_stops_and_judges_what_there_is(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.interrupt_at = 4 * NANOSECONDS
+    record = make_run(cluster)
+    assert cluster.closed == 1
+    assert record.outcome == "inconclusive"
+    assert record.reasons[0] == "interrupted before the end"
+    assert record.operations["ok"] > 100
+
+
+def test_ctrl_c_does_not_hide_a_violation(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.interrupt_at = 4 * NANOSECONDS
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
+    )
+    assert make_run(cluster).outcome == "violation"
+
+
+def test_a_cluster_that_does_not_start_is_infrastructure_and_keeps_its_reason(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: Any) -> FakeCluster:
+        raise ClusterError("no free port between 1 and 2")
+
+    cluster = FakeCluster()
+    make_run(cluster)
+    monkeypatch.setitem(run_module.OPENERS, "docker", broken)
+    record = make_run(cluster, cluster="docker")
+    assert (record.outcome, record.reasons[0]) == ("infrastructure", "no free port between 1 and 2")
+
+
+def test_a_fault_that_the_machine_cannot_do_is_said_before_the_run(make_run: Runner) -> None:
+    cluster = FakeCluster()
+    cluster.refuses = {"pause": "Operation not permitted"}
+    record = make_run(cluster, faults=("partition", "pause"))
+    assert record.outcome == "infrastructure"
+    assert "cannot do pause faults on local: Operation not permitted" in record.reasons[0]
+    assert record.operations["ok"] == 0
+
+
+def test_final_reads_ask_for_every_key_at_every_node(make_run: Runner) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def noting(request: Request, state: dict[str, Any]) -> Attempt:
+        if request.prefer:
+            asked.append((request.prefer, request.key))
+        return right_answer(request, state)
+
+    cluster = FakeCluster()
+    cluster.answers = noting
+    events = lines(make_run(cluster), "history.jsonl")
+    keys = {event["key"] for event in events}
+    assert set(asked) >= {(node, key) for node in cluster.node_ids for key in keys}
+
+
+def test_unanswered_final_reads_are_asked_again_until_recovery_is_over(make_run: Runner) -> None:
+    silent_until = 14 * NANOSECONDS
+    cluster = FakeCluster()
+
+    def late(request: Request, state: dict[str, Any]) -> Attempt:
+        if cluster.now() > 12 * NANOSECONDS + 100 * MILLISECOND and cluster.now() < silent_until:
+            return Attempt("n1", 503, "no-leader", definite=True)
+        return right_answer(request, state)
+
+    cluster.answers = late
+    assert make_run(cluster).outcome == "pass"
+
+
+def test_results_that_cannot_be_written_are_said_before_anything_starts(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write results to .*choose another place with --out"):
+        run(Plan(out=str(blocked)), Quiet())
