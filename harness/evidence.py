@@ -16,6 +16,8 @@ from harness.clusters.cluster import NANOSECONDS, Fault, FaultProgress
 from harness.nemesis import describe
 
 OUTCOMES = ("violation", "infrastructure", "inconclusive", "pass")  # worst first
+PHASES = ("requested", "refused", "failed", "installed", "not-bitten", "bitten")
+PHASES_OF_HEALING = ("healed", "heal-failed", "heal-not-shown", "heal-shown")
 EXIT_STATUS = {"pass": 0, "violation": 1, "inconclusive": 3, "infrastructure": 4}
 
 LEAST_CALIBRATED = 5  # answered operations of a kind before the first fault, else the load is no load
@@ -89,7 +91,9 @@ def _load_floors(observed: Observed) -> list[Floor]:
         before = sum(end <= observed.calibration_end for end in ends)
         what = f"{workload} {f} operations answered"
         found.append(
-            Floor(f"{what} before the faults", f"at least {LEAST_CALIBRATED}", str(before), met=before >= LEAST_CALIBRATED)
+            Floor(
+                f"{what} before the faults", f"at least {LEAST_CALIBRATED}", str(before), met=before >= LEAST_CALIBRATED
+            )
         )
         if observed.families:
             expected = before * under_faults / observed.calibration_end
@@ -109,9 +113,7 @@ def _fault_floors(fault: Fault, progress: Sequence[FaultProgress]) -> list[Floor
 
 
 def _last(phases: set[str], wanted: tuple[str, ...]) -> str:
-    order = ("requested", "refused", "failed", "installed", "not-bitten", "bitten")
-    order += ("healed", "heal-failed", "heal-not-shown", "heal-shown")
-    hits = [phase for phase in order if phase in phases]
+    hits = [phase for phase in (*PHASES, *PHASES_OF_HEALING) if phase in phases]
     return next((phase for phase in hits if phase in wanted), hits[-1] if hits else "never requested")
 
 
@@ -172,7 +174,9 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     if observed.ended and observed.final_missing and observed.worst_stall < STALL and not observed.exits:
         found.append(("violation", f"liveness: {_unanswered(observed)}"))
     found += [
-        ("inconclusive", f"not earned: {floor.name}: asked {floor.asked}, seen {floor.seen}") for floor in met if not floor.met
+        ("inconclusive", f"not earned: {floor.name}: asked {floor.asked}, seen {floor.seen}")
+        for floor in met
+        if not floor.met
     ]
     outcome = worst([name for name, _ in found] or ["pass"])
     reasons = [sentence for name in OUTCOMES for found_name, sentence in found if found_name == name]

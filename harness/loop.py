@@ -99,7 +99,9 @@ def _await_leader(loop: Loop) -> None:
     deadline = loop.cluster.now() + round(SETTLE_SECONDS * NANOSECONDS)
     while not loop.leaders:
         if loop.cluster.now() > deadline:
-            raise ClusterError(f"no leader was elected within {SETTLE_SECONDS:g} s of the start; see nodes/*/stderr.log")
+            raise ClusterError(
+                f"no leader was elected within {SETTLE_SECONDS:g} s of the start; see nodes/*/stderr.log"
+            )
         _poll(loop, deadline + 1)
 
 
@@ -229,7 +231,8 @@ def _progressed(loop: Loop, step: FaultProgress) -> None:
     step = msgspec.structs.replace(step, at=step.at - loop.start)
     loop.observed.progress.append(step)
     fault = next(each for each in loop.observed.schedule if each.id == step.fault)
-    loop.folder.fault(
+    loop.folder.append(
+        "faults.jsonl",
         {
             "fault": fault.id,
             "family": fault.family,
@@ -239,7 +242,7 @@ def _progressed(loop: Loop, step: FaultProgress) -> None:
             "t": step.at,
             "resolved": step.resolved,
             "evidence": step.evidence,
-        }
+        },
     )
     if step.phase in {"heal-shown", "heal-failed", "heal-not-shown", "refused", "failed"}:
         loop.healing.discard(step.fault)
@@ -259,7 +262,7 @@ def _node(loop: Loop, event: NodeEvent) -> None:
             return
         case "appended" | "cut" | "vote-granted":
             return  # kept in nodes/<n>/events.jsonl; too many for the run's own timeline
-    loop.folder.cluster({"t": at, "node": event.node, "kind": event.kind, **event.fields})
+    loop.folder.append("cluster.jsonl", {"t": at, "node": event.node, "kind": event.kind, **event.fields})
 
 
 def _sample(loop: Loop, event: NodeEvent, at: int) -> None:
@@ -267,7 +270,7 @@ def _sample(loop: Loop, event: NodeEvent, at: int) -> None:
     loop.sampled[event.node] = {"t": at, "node": event.node, **event.fields, "kind": "committed"}
     if at >= loop.next_sample:
         for line in loop.sampled.values():
-            loop.folder.cluster(line)
+            loop.folder.append("cluster.jsonl", line)
         loop.sampled.clear()
         loop.next_sample = at + SAMPLE
 

@@ -102,9 +102,7 @@ def _partition(name: str, kind: str, order: tuple[str, ...], draw: Random, at: i
     if kind == "one-way":
         parameters["direction"] = draw.choice(["deaf", "mute"])
         targets = (draw.choice(["leader", "one"]),)
-    return Fault(
-        id=name, family="partition", kind=kind, targets=targets, parameters=parameters, at=at, until=until
-    )
+    return Fault(id=name, family="partition", kind=kind, targets=targets, parameters=parameters, at=at, until=until)
 
 
 def _kill(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, until: int) -> Fault:

@@ -47,14 +47,20 @@ class Lines:
     def clock(self, seconds: float, whole: float, state: str) -> None:
         if seconds >= self._next:
             self._next = seconds - seconds % 5 + 5
-            self._console.print(f"{seconds:5.1f} of {whole:g} s: {state}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                f"{seconds:5.1f} of {whole:g} s: {state}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 class Bar:
     """A progress bar for a terminal; it is gone when the work is done."""
 
     def __init__(self, console: Console) -> None:
-        columns = (BarColumn(bar_width=24), TextColumn("{task.completed:4.1f} of {task.total:g} s"), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:4.1f} of {task.total:g} s"),
+            TextColumn("{task.description}"),
+        )
         self._progress = Progress(*columns, console=console, transient=True)
         self._task: TaskID | None = None
         self._console = console

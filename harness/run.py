@@ -54,7 +54,14 @@ class Opener(Protocol):
     """Starts a cluster; raises ClusterError with everything cleaned up when it cannot."""
 
     def __call__(
-        self, *, node_ids: tuple[str, ...], build: Build, folder: Path, seed: int, workers: int, say: Callable[[str], None]
+        self,
+        *,
+        node_ids: tuple[str, ...],
+        build: Build,
+        folder: Path,
+        seed: int,
+        workers: int,
+        say: Callable[[str], None],
     ) -> Cluster: ...
 
 
@@ -80,7 +87,9 @@ def run(plan: Plan, progress: Watcher, argv: list[str] | None = None) -> Record:
         faults_end=plan.faults_end,
     )
     folder = RunFolder(Path(plan.out), plan.name, f"{plan.cluster}-{plan.build}-{plan.seed}")
-    progress.say(f"seed {plan.seed}, build {plan.build}, {plan.nodes} nodes on {plan.cluster}; results in {folder.path}")
+    progress.say(
+        f"seed {plan.seed}, build {plan.build}, {plan.nodes} nodes on {plan.cluster}; results in {folder.path}"
+    )
     facts = _facts(plan, build, argv)
     folder.write("schedule.json", schedule)
     folder.write("run.json", {**facts, "phase": "started"})
@@ -119,7 +128,9 @@ def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, prog
         )
         refusals = [refusal for family in plan.faults if (refusal := cluster.can(family))]
         for refusal in refusals:
-            observed.trouble.append(f"this machine cannot do {refusal.fault} faults on {plan.cluster}: {refusal.reason}")
+            observed.trouble.append(
+                f"this machine cannot do {refusal.fault} faults on {plan.cluster}: {refusal.reason}"
+            )
         if not refusals:
             drive(new_loop(plan, cluster, folder, observed, progress))
     except ClusterError as error:
@@ -188,7 +199,7 @@ def _finish(
         "worst_stall_ms": observed.worst_stall * 1000 // NANOSECONDS,
     }
     folder.write("run.json", {**result, "phase": "checked"})
-    folder.close(outcome)
+    folder.publish(outcome)
     progress.say("drawing tables and report")
     try:
         write_tables(folder.path)

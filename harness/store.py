@@ -6,13 +6,13 @@ in a later phase loses nothing of an earlier one.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -29,7 +29,7 @@ class RunFolder:
     def __init__(self, out: Path, name: str, label: str) -> None:
         self._begun = time.monotonic()
         self.out = out.absolute()
-        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
         self.path = self.out / name / f"{stamp}-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}"
         try:
             self.path.mkdir(parents=True)
@@ -37,18 +37,15 @@ class RunFolder:
                 (self.path / part).mkdir()
             free = shutil.disk_usage(self.path).free
         except OSError as error:
-            raise StoreError(f"cannot write results to {self.path}: {error.strerror}; choose another place with --out") from error
+            raise StoreError(
+                f"cannot write results to {self.path}: {error.strerror}; choose another place with --out"
+            ) from error
         if free < LEAST_FREE_BYTES:
             shutil.rmtree(self.path)
             raise StoreError(
                 f"only {free // 2**20} MiB are free at {self.out}; a run needs {LEAST_FREE_BYTES // 2**20} MiB:"
                 " free some space or choose another place with --out"
             )
-        self._faults: TextIO = self._lines("faults.jsonl")
-        self._cluster: TextIO = self._lines("cluster.jsonl")
-
-    def _lines(self, name: str) -> TextIO:
-        return (self.path / name).open("a", encoding="utf-8", buffering=1)
 
     def write(self, name: str, value: Any) -> None:
         """Writes one JSON file whole: a reader sees the old one or the new one."""
@@ -58,20 +55,17 @@ class RunFolder:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
         draft.replace(target)
 
-    def fault(self, line: dict[str, Any]) -> None:
-        self._faults.write(msgspec.json.encode(line).decode() + "\n")
-
-    def cluster(self, line: dict[str, Any]) -> None:
-        self._cluster.write(msgspec.json.encode(line).decode() + "\n")
+    def append(self, name: str, line: dict[str, Any]) -> None:
+        """Appends one JSON line to a file; it is there when this returns."""
+        with (self.path / name).open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
 
     def age_seconds(self) -> float:
         """Wall-clock seconds since the folder was made."""
         return time.monotonic() - self._begun
 
-    def close(self, outcome: str) -> None:
-        """Ends the appending and points `latest` (and, where it is one, `latest-violation`) at this run."""
-        self._faults.close()
-        self._cluster.close()
+    def publish(self, outcome: str) -> None:
+        """Points `latest` (and, where it is one, `latest-violation`) at this run."""
         _link(self.out / "latest", self.path)
         if outcome == "violation":
             _link(self.out / "latest-violation", self.path)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 import typer
+from checker.command import check_file
 from rich.markup import escape
 
 from checker import MODELS, Budget
-from checker.command import check_file
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 
@@ -39,7 +39,9 @@ def command(
     file: Annotated[Path, typer.Argument(help="The history.")],
     model: Annotated[str, typer.Option(help="What it must fit; see `list models`.")] = "cas-register",
     init: Annotated[str | None, typer.Option(help="The initial value, as JSON; null if not given.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="The file's format, if its content does not tell.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="The file's format, if its content does not tell.")
+    ] = None,
     seconds: Annotated[float, typer.Option("--budget", help="Give up (unknown) after so many seconds.")] = 60.0,
     allow_torn_tail: Annotated[
         bool, typer.Option("--allow-torn-tail", help="Cut a torn last line off instead of refusing the file.")
@@ -59,8 +61,12 @@ def command(
         as_json(verdict.as_dict())
     else:
         screen = console()
-        screen.print(f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]  {escape(verdict.explanation or verdict.reason or '')}")
-        screen.print(f"{verdict.operations} operations, model {verdict.model}, by {verdict.way}, {verdict.seconds:.3f} s")
+        screen.print(
+            f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]  {escape(verdict.explanation or verdict.reason or '')}"
+        )
+        screen.print(
+            f"{verdict.operations} operations, model {verdict.model}, by {verdict.way}, {verdict.seconds:.3f} s"
+        )
     raise typer.Exit(EXIT_STATUS[verdict.verdict])
 
 

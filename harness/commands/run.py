@@ -49,9 +49,9 @@ def command(
     workload: Annotated[str, typer.Option(help="Workloads, comma-separated; see `list workloads`.")] = ",".join(
         DEFAULTS.workloads
     ),
-    faults: Annotated[str, typer.Option(help="Fault families, comma-separated, or none; see `list faults`.")] = ",".join(
-        DEFAULTS.faults
-    ),
+    faults: Annotated[
+        str, typer.Option(help="Fault families, comma-separated, or none; see `list faults`.")
+    ] = ",".join(DEFAULTS.faults),
     seconds: Annotated[float, typer.Option("--time", help="Length of one run in seconds.")] = DEFAULTS.seconds,
     rate: Annotated[float, typer.Option(help="Operations a second (open loop); 0: closed loop.")] = DEFAULTS.rate,
     concurrency: Annotated[int, typer.Option(help="How many clients.")] = DEFAULTS.concurrency,

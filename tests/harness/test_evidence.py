@@ -157,6 +157,6 @@ def test_an_undecided_check_is_no_pass() -> None:
 
 @pytest.mark.parametrize("many", list(itertools.product(OUTCOMES, repeat=3)))
 def test_the_worst_of_several_outcomes(many: tuple[str, ...]) -> None:
-    """violation > infrastructure > inconclusive > pass, in whatever order they come."""
+    """Violation > infrastructure > inconclusive > pass, in whatever order they come."""
     assert worst(many) == OUTCOMES[min(OUTCOMES.index(each) for each in many)]
     assert worst([]) == "inconclusive"

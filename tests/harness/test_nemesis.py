@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -44,7 +46,7 @@ def test_faults_stay_inside_their_time_and_within_a_family_one_ends_before_the_n
     for family in FAMILIES:
         faults = [fault for fault in schedule(seed) if fault.family == family]
         assert all(3 * NANOSECONDS <= fault.at < fault.until <= 28 * NANOSECONDS for fault in faults)
-        assert all(one.until < two.at for one, two in zip(faults, faults[1:], strict=False))
+        assert all(one.until < two.at for one, two in itertools.pairwise(faults))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -70,7 +72,9 @@ def test_isolating_the_leader_cuts_the_leader_of_that_moment() -> None:
     assert edges_of(partition("isolate-leader"), "n4", NODES) == sorted(
         [("n4", other) for other in NODES if other != "n4"] + [(other, "n4") for other in NODES if other != "n4"]
     )
-    assert {a for a, _ in edges_of(partition("isolate-leader", ("n3", "n1", "n2", "n4", "n5")), "", NODES)} == set(NODES)
+    assert {a for a, _ in edges_of(partition("isolate-leader", ("n3", "n1", "n2", "n4", "n5")), "", NODES)} == set(
+        NODES
+    )
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 7, 9])
@@ -90,7 +94,7 @@ def test_a_bridge_is_two_halves_that_one_node_connects() -> None:
     assert ("n1", "n2") not in edges
 
 
-@pytest.mark.parametrize(("direction", "expected"), [("deaf", ("n1", "n2")), ("mute", ("n2", "n1"))])
+@pytest.mark.parametrize("direction, expected", [("deaf", ("n1", "n2")), ("mute", ("n2", "n1"))])
 def test_one_way_cuts_one_direction_only(direction: str, expected: tuple[str, str]) -> None:
     edges = set(edges_of(partition("one-way", direction=direction), "n2", NODES))
     assert expected in edges
@@ -103,9 +107,7 @@ def test_an_unknown_shape_is_refused_by_name() -> None:
         edges_of(partition("star"), "n1", NODES)
 
 
-@pytest.mark.parametrize(
-    ("target", "count"), [("one", 1), ("leader", 1), ("minority", 2), ("majority", 3), ("all", 5)]
-)
+@pytest.mark.parametrize("target, count", [("one", 1), ("leader", 1), ("minority", 2), ("majority", 3), ("all", 5)])
 def test_symbolic_targets_are_resolved_with_the_leader_last(target: str, count: int) -> None:
     fault = Fault("k", "kill", "kill", (target,), {"order": NODES, "stagger_ns": 0}, 0, 1)
     chosen = targets_of(fault, "n1", NODES)

@@ -16,7 +16,7 @@ def test_the_default_plan_is_a_good_one_and_survives_its_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    "change, sentence",
     [
         ({"workloads": ("registre",)}, "unknown workload 'registre'; did you mean register?"),
         ({"workloads": ()}, "no workload was given"),

@@ -29,8 +29,8 @@ def test_a_json_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_faults_and_cluster_events_are_there_line_by_line_before_the_run_ends(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "runs", "x")
-    folder.fault({"fault": "f1", "phase": "requested"})
-    folder.cluster({"t": 1, "node": "n1", "kind": "started"})
+    folder.append("faults.jsonl", {"fault": "f1", "phase": "requested"})
+    folder.append("cluster.jsonl", {"t": 1, "node": "n1", "kind": "started"})
     assert json.loads((folder.path / "faults.jsonl").read_text())["fault"] == "f1"
     assert json.loads((folder.path / "cluster.jsonl").read_text())["node"] == "n1"
 
@@ -38,10 +38,10 @@ def test_faults_and_cluster_events_are_there_line_by_line_before_the_run_ends(tm
 def test_latest_and_latest_violation_point_at_runs(tmp_path: Path) -> None:
     first = RunFolder(tmp_path, "runs", "first")
     first.write("run.json", {})
-    first.close("violation")
+    first.publish("violation")
     second = RunFolder(tmp_path, "runs", "second")
     second.write("run.json", {})
-    second.close("pass")
+    second.publish("pass")
     assert find_run(tmp_path, "latest") == second.path
     assert find_run(tmp_path, "latest-violation") == first.path
     assert find_run(tmp_path, first.path.name) == first.path

@@ -25,7 +25,7 @@ REFUSED = Attempt("n3", error="connect-failed", sent=False)
 
 
 @pytest.mark.parametrize(
-    ("op", "attempts", "type_", "error"),
+    "op, attempts, type_, error",
     [
         (WRITE, (OK,), "ok", ""),
         (WRITE, (REDIRECT, OK), "ok", ""),
