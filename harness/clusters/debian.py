@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -136,7 +137,7 @@ class _Tree:
         self._tar = tarfile.open(fileobj=self._bytes, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed in `finish`
         self._seen: set[str] = set()
 
-    def add(self, member: tarfile.TarInfo, content: io.BufferedIOBase | None = None) -> None:
+    def add(self, member: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:
         if member.name in self._seen:
             return
         self._seen.add(member.name)
@@ -190,15 +191,17 @@ def _pack(archives: list[Path], names: tuple[str, ...]) -> bytes:
 
 def _unpack_into(tree: _Tree, archive: Path) -> None:
     """Streams one package's files into the tree; dpkg-deb knows every compression that Debian and Ubuntu use."""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as unpacker:
-        with tarfile.open(fileobj=unpacker.stdout, mode="r|") as files:
-            for member in files:
-                member.name = _merged(member.name)
-                if member.name in ("", ".") or DROPPED.match(member.name):
-                    continue
-                if member.islnk():
-                    member.linkname = _merged(member.linkname)
-                tree.add(member, files.extractfile(member) if member.isreg() else None)
+    with (
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as unpacker,
+        tarfile.open(fileobj=unpacker.stdout, mode="r|") as files,
+    ):
+        for member in files:
+            member.name = _merged(member.name)
+            if member.name in ("", ".") or DROPPED.match(member.name):
+                continue
+            if member.islnk():
+                member.linkname = _merged(member.linkname)
+            tree.add(member, files.extractfile(member) if member.isreg() else None)
     if unpacker.returncode != 0:
         raise ClusterError(f"dpkg-deb could not unpack {archive.name}")
 

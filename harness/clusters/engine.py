@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import docker
-import docker.errors
 import msgspec
-import requests.exceptions
+from docker.client import DockerClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import IPAMConfig, IPAMPool
+from requests.exceptions import RequestException
 
 from harness.clusters.cluster import ClusterError
 
@@ -27,7 +28,7 @@ LABEL_MACHINE = "splitbrain.machine"
 PREFIX = "splitbrain-"
 CALL_SECONDS = 60
 
-SUBNETS = ipaddress.ip_network("10.213.0.0/16")
+SUBNETS = ipaddress.IPv4Network("10.213.0.0/16")
 """Where a run looks for a /24 of its own; the engine refuses one that overlaps with another network."""
 
 IN_USE = ("overlap", "already in use", "conflicts")
@@ -46,15 +47,15 @@ class Network(msgspec.Struct, frozen=True):
 
     def address(self, last: int) -> str:
         """The address of the subnet that ends in `last`."""
-        return str(ipaddress.ip_network(self.subnet)[last])
+        return str(ipaddress.IPv4Network(self.subnet)[last])
 
 
 def connect() -> Engine:
     """A connection to the engine that the environment names. Raises `ClusterError` where there is none."""
     try:
-        engine = docker.from_env(timeout=CALL_SECONDS)
+        engine = DockerClient.from_env(timeout=CALL_SECONDS)
         engine.ping()
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+    except (DockerException, RequestException) as error:
         raise ClusterError(_unreachable(error)) from error
     return engine
 
@@ -127,9 +128,9 @@ def remove_container(container: Any) -> None:
     """Kills and removes a container with its anonymous volumes; it may be gone already."""
     try:
         container.remove(force=True, v=True)
-    except docker.errors.NotFound:
+    except NotFound:
         return
-    except docker.errors.APIError as error:
+    except APIError as error:
         if "already in progress" not in str(error):
             raise
 
@@ -138,7 +139,7 @@ def remove_network(engine: Engine, network_id: str) -> None:
     """Removes a network; it may be gone already."""
     try:
         engine.api.remove_network(network_id)
-    except docker.errors.NotFound:
+    except NotFound:
         return
 
 
@@ -152,16 +153,16 @@ def make_network(engine: Engine, run: str) -> Network:
     for subnet in subnets[first:] + subnets[:first]:
         if any(subnet.overlaps(other) for other in taken):
             continue
-        pool = docker.types.IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
+        pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
         try:
             made = engine.networks.create(
                 name,
                 driver="bridge",
-                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                ipam=IPAMConfig(pool_configs=[pool]),
                 labels=labels_of(run),
                 check_duplicate=True,
             )
-        except docker.errors.APIError as error:
+        except APIError as error:
             if any(word in str(error).lower() for word in IN_USE) and "with name" not in str(error):
                 continue
             raise ClusterError(f"the Docker engine made no network: {words_of(error)}") from error
@@ -191,3 +192,13 @@ def in_parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         return []
     with ThreadPoolExecutor(max_workers=len(items)) as threads:
         return [future.result() for future in [threads.submit(function, item) for item in items]]
+
+
+def host_sees(network: Network) -> bool:
+    """Whether a network's bridge stands on this machine; the engine may serve another one, or a virtual one."""
+    return Path("/sys/class/net", network.interface).exists()
+
+
+def runs_alive(engine: Engine) -> set[str]:
+    """The runs that have a network in the engine now."""
+    return {network.name.removeprefix(PREFIX) for network in engine.networks.list(filters={"label": LABEL_RUN})}

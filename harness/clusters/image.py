@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import docker
-import docker.errors
 import msgspec
-import requests.exceptions
+from docker.client import DockerClient
+from docker.errors import APIError, ImageNotFound
+from requests.exceptions import RequestException
 
 from harness.clusters.cluster import ClusterError
 from harness.clusters.debian import RECIPE, make_base
@@ -105,7 +105,7 @@ def _node_files(source: Path) -> Iterator[tuple[str, bytes]]:
 def _has(engine: Engine, tag: str) -> bool:
     try:
         engine.images.get(tag)
-    except docker.errors.ImageNotFound:
+    except ImageNotFound:
         return False
     return True
 
@@ -141,7 +141,7 @@ def _ensure_base(engine: Engine, say: Say) -> _BaseImage:
     ]
     try:
         engine.api.import_image_from_data(base.tar, repository=repository, tag=digest, changes=changes)
-    except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+    except (APIError, RequestException) as error:
         raise ClusterError(f"the Docker engine did not take the base image: {words_of(error)}") from error
     return _BaseImage(own, base.python)
 
@@ -159,12 +159,12 @@ def _python_in(engine: Engine, tag: str) -> str:
 
 def _pull(tag: str) -> str:
     """Pulls an image; returns why that failed, "" if it did not. A registry that hangs is given up after some silence."""
-    impatient = docker.from_env(timeout=REGISTRY_SECONDS)
+    impatient = DockerClient.from_env(timeout=REGISTRY_SECONDS)
     try:
         impatient.images.pull(tag)
-    except docker.errors.APIError as error:
+    except APIError as error:
         return _short(words_of(error))
-    except requests.exceptions.RequestException:
+    except RequestException:
         return f"no answer in {REGISTRY_SECONDS} s"
     finally:
         impatient.close()
@@ -238,7 +238,7 @@ def _build(engine: Engine, tag: str, base: _BaseImage, context: bytes) -> None:
             if "error" in line:
                 raise ClusterError(f"the image {tag} could not be built: {line['error'].strip()}; before that: {last}")
             last = str(line.get("stream", "")).strip() or last
-    except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+    except (APIError, RequestException) as error:
         raise ClusterError(f"the image {tag} could not be built: {words_of(error)}") from error
 
 

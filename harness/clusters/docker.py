@@ -1,0 +1,284 @@
+"""A cluster of containers on a network of their own.
+
+Every node has a fixed address there, every group of clients (those with the same home node) one of its own on the host's
+side of the bridge, and so does the harness: whatever is cut is cut between addresses. Not here: how faults are done
+(`agent.py`), what a container is (`containers.py`), where the image comes from (`image.py`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError
+from requests.exceptions import RequestException
+
+from harness.builds import Build
+from harness.clusters.agent import TROUBLE, Agent, Site
+from harness.clusters.bridge import FilterError, sweep_tables
+from harness.clusters.cluster import ClusterError, Fault, FaultProgress, NodeEvent, Refusal, Report, Request
+from harness.clusters.containers import CLIENT_PORT, PEER_PORT, Container, ContainerSpec, LogPump
+from harness.clusters.engine import (
+    PREFIX,
+    Engine,
+    Network,
+    connect,
+    host_sees,
+    in_parallel,
+    make_network,
+    remove_network,
+    runs_alive,
+    sweep,
+    words_of,
+)
+from harness.clusters.host_network import HostNetwork
+from harness.clusters.image import ensure_image
+from harness.clusters.namespaces import AgentError
+
+FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
+FIRST_HOME = 101  # of the clients of the first node
+OBSERVER = 201  # of the harness itself
+READY_SECONDS = 20.0
+
+
+class DockerCluster:
+    """See `Cluster`. Reports come from threads (logs, faults) and from the clients; `poll` hands them out in order."""
+
+    def __init__(self, node_ids: tuple[str, ...], engine: Engine) -> None:
+        """An empty cluster; `open_docker` fills it."""
+        self.node_ids = node_ids
+        self.engine = engine
+        self.network: Network | None = None
+        self.host_network: HostNetwork | None = None
+        self.containers: dict[str, Container] = {}
+        self.agent: Agent | None = None
+        self.pump = LogPump(self._on_event, self._on_end)
+        self._start = time.monotonic_ns()
+        self._reports: deque[Report] = deque()
+        self._mistakes: deque[BaseException] = deque()
+        self._arrived = threading.Condition()
+        self._leader = (0, "")  # (term, node) as the nodes said
+        self._ready: set[str] = set()
+        self._closed = False
+
+    def now(self) -> int:
+        return time.monotonic_ns() - self._start
+
+    def can(self, family: str) -> Refusal | None:
+        assert self.agent is not None
+        reason = self.agent.refusal(family)
+        return Refusal(family, reason) if reason else None
+
+    def submit(self, request: Request) -> None:
+        raise NotImplementedError
+
+    def inject(self, fault: Fault) -> None:
+        assert self.agent is not None
+        self.agent.inject(fault, self._leader[1])
+
+    def heal(self, fault: str) -> None:
+        assert self.agent is not None
+        self.agent.heal(fault)
+
+    def poll(self, until: int) -> list[Report]:
+        with self._arrived:
+            while not self._reports and not self._mistakes and (left := until - self.now()) > 0:
+                self._arrived.wait(left / 1e9)
+            found = list(self._reports)
+            self._reports.clear()
+        if self._mistakes:
+            raise self._mistakes.popleft()
+        return found
+
+    def status(self) -> dict[str, dict[str, Any] | None]:
+        assert self.agent is not None
+        return dict(zip(self.node_ids, in_parallel(self.agent.site.status_of, list(self.node_ids)), strict=True))
+
+    def _report(self, report: Report) -> None:
+        with self._arrived:
+            self._reports.append(report)
+            self._arrived.notify_all()
+
+    def _tell(self, fault: str, phase: str, resolved: dict[str, Any], evidence: dict[str, Any]) -> None:
+        self._report(FaultProgress(fault=fault, phase=phase, at=self.now(), resolved=resolved, evidence=evidence))
+
+    def _broken(self, error: BaseException) -> None:
+        with self._arrived:
+            self._mistakes.append(error)
+            self._arrived.notify_all()
+
+    def _on_event(self, node: str, event: dict[str, Any]) -> None:
+        kind = str(event.get("kind", ""))
+        fields = {name: value for name, value in event.items() if name not in {"v", "t", "node", "kind"}}
+        with self._arrived:
+            if kind == "leader-elected":
+                self._leader = max(self._leader, (int(fields["term"]), node))
+            if kind == "ready":
+                self._ready.add(node)
+        self._report(NodeEvent(node=node, kind=kind, at=int(event["t"]) - self._start, fields=fields))
+
+    def _on_end(self, node: str) -> None:
+        """A node's streams ended: it was killed, or it died."""
+        container = self.containers[node]
+        if not container.down and not self._closed:
+            threading.Thread(target=self._died, args=(container,), name=f"died-{node}", daemon=True).start()
+
+    def _died(self, container: Container) -> None:
+        try:
+            state = container.state()
+        except TROUBLE as error:
+            state = {"ExitCode": words_of(error)}
+        lines = self.pump.last_lines(container.node)
+        if state.get("OOMKilled"):
+            lines.append("the kernel killed it for want of memory")
+        fields = {"code": state.get("ExitCode"), "last_lines": lines}
+        self._report(NodeEvent(node=container.node, kind="process-exited", at=self.now(), fields=fields))
+
+    def make_agent(self, site: Site) -> Agent:
+        """The agent of this cluster's faults, with its controls taken."""
+        agent = Agent(site, self._tell, self._broken)
+        agent.take_controls()
+        return agent
+
+    def await_ready(self) -> None:
+        """Waits until every node listens. Raises `ClusterError` if one dies or takes too long."""
+        end = time.monotonic() + READY_SECONDS
+        with self._arrived:
+            while missing := [node for node in self.node_ids if node not in self._ready]:
+                dead = [each for each in self._reports if isinstance(each, NodeEvent) and each.kind == "process-exited"]
+                if dead or time.monotonic() > end:
+                    node = dead[0].node if dead else missing[0]
+                    lines = self.pump.last_lines(node)
+                    what = f"exited with {dead[0].fields['code']}" if dead else f"was not ready in {READY_SECONDS:g} s"
+                    raise ClusterError(f"{node} {what}: {' / '.join(lines[-3:]) or 'it wrote nothing'}")
+                self._arrived.wait(0.1)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self.agent:
+            self.agent.end_all()
+        for container in self.containers.values():
+            container.down = True
+        try:
+            in_parallel(Container.remove, list(self.containers.values()))
+            if self.network:
+                remove_network(self.engine, self.network.id)
+        except (APIError, RequestException) as error:
+            raise ClusterError(f"the run's network could not be removed: {words_of(error)}") from error
+        finally:
+            self.pump.close()
+            if self.host_network:
+                self.host_network.close()
+            self.engine.close()
+
+
+def open_docker(
+    *, node_ids: tuple[str, ...], build: Build, folder: Path, seed: int, workers: int, say: Callable[[str], None]
+) -> DockerCluster:
+    """Brings up a cluster whose nodes all listen.
+
+    Raises `ClusterError`, with everything removed again, where there is no engine, it refuses, or a node does not start.
+    """
+    engine = connect()
+    for gone in _sweep(engine):
+        say(f"removed {gone}, left behind by a run that is gone")
+    image = build.image or ensure_image(build.source or Path(), say, engine)
+    cluster = DockerCluster(node_ids, engine)
+    try:
+        _bring_up(cluster, build, image, folder, seed, say)
+    except TROUBLE as error:
+        cluster.close()
+        raise ClusterError(words_of(error)) from error
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
+
+
+def _bring_up(
+    cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, say: Callable[[str], None]
+) -> None:
+    run = secrets.token_hex(4)
+    network = cluster.network = make_network(cluster.engine, run)
+    if not host_sees(network):
+        raise ClusterError(
+            "the Docker engine's networks are not on this machine (it serves another machine, or a virtual one); "
+            "a local Linux engine is needed, or --cluster local"
+        )
+    addresses = {node: network.address(FIRST_NODE + place) for place, node in enumerate(cluster.node_ids)}
+    homes = {node: network.address(FIRST_HOME + place) for place, node in enumerate(cluster.node_ids)}
+    observer = network.address(OBSERVER)
+    refusal = ""
+    try:
+        cluster.host_network = HostNetwork(f"{PREFIX}{run}", network.interface, [*homes.values(), observer])
+    except (FilterError, AgentError) as error:
+        refusal = str(error)
+        say(f"no network faults here: {refusal}")
+    for node, address in addresses.items():
+        spec = ContainerSpec(
+            run=run,
+            node=node,
+            image=image,
+            network=network,
+            address=address,
+            folder=folder / "nodes" / node,
+            command=_command(node, addresses, run, seed, build),
+        )
+        cluster.pump.add(node, spec.folder)
+        cluster.containers[node] = Container(cluster.engine, spec, cluster.pump)
+    in_parallel(_launch, list(cluster.containers.values()))
+    cluster.await_ready()
+    site = Site(cluster.containers, homes, observer, cluster.host_network, refusal)
+    if cluster.host_network:
+        for container in cluster.containers.values():
+            cluster.host_network.place(container.address, container.pid)
+    cluster.agent = cluster.make_agent(site)
+
+
+def _launch(container: Container) -> None:
+    container.create()
+    container.start()
+
+
+def _command(node: str, addresses: dict[str, str], run: str, seed: int, build: Build) -> tuple[str, ...]:
+    """A node's command line inside its container."""
+    others = [name for name in addresses if name != node]
+    options = {
+        "--id": node,
+        "--data": "/data",
+        "--client": f"{addresses[node]}:{CLIENT_PORT}",
+        "--peer": f"{addresses[node]}:{PEER_PORT}",
+        "--members": ",".join(addresses),
+        "--peers": ",".join(f"{name}={addresses[name]}:{PEER_PORT}" for name in others),
+        "--clients": ",".join(f"{name}=http://{addresses[name]}:{CLIENT_PORT}" for name in addresses),
+        "--cluster": run,
+        "--seed": str(seed),
+    }
+    return (*build.node_options, *(word for option in options.items() for word in option))
+
+
+def sweep_stale_docker() -> list[str]:
+    """Removes what runs left behind whose process is gone; says what. Where there is no engine there is nothing."""
+    try:
+        engine = connect()
+    except ClusterError:
+        return []
+    try:
+        return _sweep(engine)
+    finally:
+        engine.close()
+
+
+def _sweep(engine: Engine) -> list[str]:
+    try:
+        gone = sweep(engine)
+        return gone + sweep_tables(PREFIX, runs_alive(engine))
+    except (APIError, RequestException) as error:
+        raise ClusterError(f"what earlier runs left behind could not be removed: {words_of(error)}") from error
