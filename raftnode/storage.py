@@ -2,14 +2,15 @@
 
 One file, `log-00000001.wal`, holds everything that figure 2 calls persistent, in records of one kind:
 
-    u32 length | u32 checksum | payload        (little-endian; checksum = crc32c(checksum of the record before, payload))
+    u32 length of the payload | u32 checksum | u32 checksum of the record before | payload          (little-endian)
 
-The payload of the first record says the format, the node and the cluster; the payload of every other is MessagePack of
-the Persist effects that were made durable together. Three consequences:
+The checksum is the crc32c of all that follows it, so a record can be told from garbage wherever it stands. The payload
+of the first record says the format, the node and the cluster; that of every other is MessagePack of the Persist effects
+that were made durable together. Three consequences:
 
 - Hard state and entries stand in one record, so there is no order between two files to get wrong, and a cut and the
   entries that replace what was cut cannot be torn apart.
-- The checksums are chained, as in etcd's log, so that a record of an earlier use of the disk cannot pass for the next.
+- The checksums are chained, as in etcd's log, so that no record can be lost, doubled or moved unnoticed.
 - One write makes one record, and the next write starts only after the sync of the one before. So a power cut can
   damage the last record only, whatever the order in which a disk stores sectors. Damage with a valid record behind it
   is something else (a disk that forgets what it promised, a bit that flipped): the node refuses to start.
@@ -33,8 +34,11 @@ from raftnode.messages import Entry, HardState, Persist
 FORMAT = 1
 MAGIC = b"RAFT-WAL"
 SEGMENT_NAME = "log-00000001.wal"
+NO_RECORD = 0  # what the first record names as the checksum of the one before
 _HEAD = struct.Struct("<II")
-_RECORD = tuple[int, int, str, int, tuple[Entry, ...]]  # number, term, vote, first, entries: the fields of a Persist
+_PREVIOUS = struct.Struct("<I")
+_RECORD_HEAD_SIZE = _HEAD.size + _PREVIOUS.size
+_BATCH = tuple[int, int, str, int, tuple[Entry, ...]]  # number, term, vote, first, entries: the fields of a Persist
 
 
 class StorageError(Exception):
@@ -100,13 +104,14 @@ DURABLE = Storage(hard_state=keep_hard_state, must_sync=always_sync)
 
 _encoder = msgspec.msgpack.Encoder()
 _header_decoder = msgspec.msgpack.Decoder(_Header)
-_batch_decoder: msgspec.msgpack.Decoder[tuple[_RECORD, ...]] = msgspec.msgpack.Decoder(tuple[_RECORD, ...])
+_batch_decoder: msgspec.msgpack.Decoder[tuple[_BATCH, ...]] = msgspec.msgpack.Decoder(tuple[_BATCH, ...])
 
 
 def encode_record(previous: int, payload: bytes) -> tuple[bytes, int]:
-    """A record, and its checksum, which the next record continues."""
-    checksum = crc32c(payload, previous)
-    return _HEAD.pack(len(payload), checksum) + payload, checksum
+    """A record, and its checksum, which the next record names."""
+    named = _PREVIOUS.pack(previous)
+    checksum = crc32c(payload, crc32c(named))
+    return _HEAD.pack(len(payload), checksum) + named + payload, checksum
 
 
 def encode_batch(batch: Sequence[Persist]) -> bytes:
@@ -117,50 +122,39 @@ def encode_batch(batch: Sequence[Persist]) -> bytes:
 
 
 def _header(node: str, cluster: str) -> tuple[bytes, int]:
-    record, checksum = encode_record(crc32c(MAGIC), _encoder.encode(_Header(FORMAT, node, cluster)))
+    record, checksum = encode_record(NO_RECORD, _encoder.encode(_Header(FORMAT, node, cluster)))
     return MAGIC + record, checksum
 
 
-def _payload_at(data: memoryview, offset: int, previous: int) -> memoryview | None:
-    """The payload of the record at `offset` if it is whole and continues `previous`."""
-    if offset + _HEAD.size > len(data):
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A whole record as it stands in the file."""
+
+    previous: int
+    checksum: int
+    payload: memoryview
+    end: int  # the offset behind it
+
+
+def _record_at(data: memoryview, offset: int) -> _Record | None:
+    """The record at `offset`, if there is one and its checksum is right."""
+    start = offset + _RECORD_HEAD_SIZE
+    if start > len(data):
         return None
     length, checksum = _HEAD.unpack_from(data, offset)
-    start = offset + _HEAD.size
-    if length == 0 or start + length > len(data):
+    end = start + length
+    if length == 0 or end > len(data) or crc32c(data[offset + _HEAD.size : end]) != checksum:
         return None
-    payload = data[start : start + length]
-    return payload if crc32c(payload, previous) == checksum else None
+    (previous,) = _PREVIOUS.unpack_from(data, offset + _HEAD.size)
+    return _Record(previous, checksum, data[start:end], end)
 
 
-def valid_record_after(data: memoryview, bad: int, previous: int) -> int | None:
-    """The offset of a valid record behind the bad one at `bad`, if there is any. `previous` is the checksum before it.
+def valid_record_from(data: memoryview, bad: int) -> int | None:
+    """The offset of the first whole record at `bad` or behind it, if there is any.
 
-    Any part of the bad record may be wrong, its length included, so every later byte is tried as the start of a record.
-    One is valid if it continues the bad record's checksum, as stored or as its payload would have it, or the checksum
-    of whatever stands right before it in the shape of a record.
+    Any part of what is bad may be wrong, its length included, so every byte is tried as the start of a record.
     """
-    end = len(data)
-    if bad + _HEAD.size > end:
-        return None
-    length: int
-    stored: int
-    following: int
-    length, stored = _HEAD.unpack_from(data, bad)
-    start = bad + _HEAD.size
-    seeds = {stored}
-    if start + length <= end:
-        seeds.add(crc32c(data[start : start + length], previous))
-    for offset in range(bad, end - _HEAD.size):
-        length, stored = _HEAD.unpack_from(data, offset)
-        following = offset + _HEAD.size + length
-        if length == 0 or following > end:
-            continue
-        if offset > bad and any(_payload_at(data, offset, seed) is not None for seed in seeds):
-            return offset
-        if _payload_at(data, following, stored) is not None:
-            return following
-    return None
+    return next((offset for offset in range(bad, len(data)) if _record_at(data, offset) is not None), None)
 
 
 # --- recovery ------------------------------------------------------------------------------------------------------------
@@ -177,13 +171,12 @@ class _Replay:
 
 
 def _check_header(data: memoryview, path: str, node: str, cluster: str) -> _Replay:
-    previous = crc32c(MAGIC)
-    payload = _payload_at(data, len(MAGIC), previous) if data[: len(MAGIC)] == MAGIC else None
-    if payload is None:
+    record = _record_at(data, len(MAGIC)) if data[: len(MAGIC)] == MAGIC else None
+    if record is None:
         # The file got its name only after its header was durable, so this is not a torn write.
         raise DamagedError(f"{path} is damaged at byte 0: it does not begin like a log of this program")
     try:
-        header = _header_decoder.decode(payload)
+        header = _header_decoder.decode(record.payload)
     except msgspec.DecodeError as error:
         raise ForeignError(f"{path} begins with a header that this program cannot read: {error}") from error
     if header.format != FORMAT:
@@ -193,7 +186,7 @@ def _check_header(data: memoryview, path: str, node: str, cluster: str) -> _Repl
             f"{path} belongs to node {header.node!r} of cluster {header.cluster!r}, "
             f"but this is node {node!r} of cluster {cluster!r}: give it a data directory of its own",
         )
-    return _Replay(checksum=crc32c(payload, previous), good=len(MAGIC) + _HEAD.size + len(payload))
+    return _Replay(checksum=record.checksum, good=record.end)
 
 
 def _replay_batch(replay: _Replay, payload: memoryview, path: str) -> None:
@@ -217,19 +210,19 @@ def _replay_file(data: memoryview, path: str, node: str, cluster: str) -> tuple[
     """Reads until the first bad record. Raises StorageError unless it is the last one, torn by a crash."""
     replay = _check_header(data, path, node, cluster)
     while replay.good < len(data):
-        payload = _payload_at(data, replay.good, replay.checksum)
-        if payload is None:
-            valid = valid_record_after(data, replay.good, replay.checksum)
+        record = _record_at(data, replay.good)
+        if record is None or record.previous != replay.checksum:
+            valid = valid_record_from(data, replay.good)
             if valid is not None:
                 raise DamagedError(
-                    f"{path} is damaged at byte {replay.good}: the record there does not have its checksum, but a "
-                    f"valid one stands behind it at byte {valid}, so this is no write that a crash cut short. "
+                    f"{path} is damaged at byte {replay.good}: no record there goes on from the one before, but a "
+                    f"whole one stands at byte {valid}, so this is no write that a crash cut short. "
                     "What this node has promised is lost; bring it back as a new node with an empty directory",
                 )
             return replay, TornTail(replay.good, len(data) - replay.good)
-        _replay_batch(replay, payload, path)
-        replay.checksum = crc32c(payload, replay.checksum)
-        replay.good += _HEAD.size + len(payload)
+        _replay_batch(replay, record.payload, path)
+        replay.checksum = record.checksum
+        replay.good = record.end
     return replay, None
 
 
