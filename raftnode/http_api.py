@@ -167,16 +167,12 @@ def _storable_value(value: Any) -> Any:
     """The value itself, if every node can encode and decode it."""
     if type(value) is str or value is None:
         return value
-    level = [value]
+    nested = [value]  # everything at one depth
     for _ in range(DEPTH_LIMIT + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (list, dict))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
+        containers = [one for one in nested if isinstance(one, list | dict)]
+        if not containers:
             break
+        nested = [inner for one in containers for inner in (one.values() if isinstance(one, dict) else one)]
     else:
         raise _refused(400, "bad-value", f"nested deeper than {DEPTH_LIMIT}")
     try:
