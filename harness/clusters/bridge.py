@@ -109,7 +109,7 @@ class Command:
 
 
 def _first_line(words: str) -> str:
-    """ "Error: Could not process rule: Operation not permitted" without the echo of the script below it."""
+    """What was refused and why, without the echo of the script below it."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     return lines[0].removeprefix("Error: ") if lines else "it failed without a word"
 

@@ -19,7 +19,7 @@ from docker.errors import APIError
 from requests.exceptions import RequestException
 
 from harness.builds import Build
-from harness.clusters.agent import TROUBLE, Agent, Site
+from harness.clusters.agent import TROUBLE, Agent
 from harness.clusters.bridge import FilterError, sweep_tables
 from harness.clusters.cluster import ClusterError, Fault, FaultProgress, NodeEvent, Refusal, Report, Request
 from harness.clusters.containers import CLIENT_PORT, PEER_PORT, Container, ContainerSpec, LogPump
@@ -36,6 +36,7 @@ from harness.clusters.engine import (
     sweep,
     words_of,
 )
+from harness.clusters.fault_life import Site
 from harness.clusters.host_network import HostNetwork
 from harness.clusters.image import ensure_image
 from harness.clusters.namespaces import AgentError
@@ -140,10 +141,8 @@ class DockerCluster:
         self._report(NodeEvent(node=container.node, kind="process-exited", at=self.now(), fields=fields))
 
     def make_agent(self, site: Site) -> Agent:
-        """The agent of this cluster's faults, with its controls taken."""
-        agent = Agent(site, self._tell, self._broken)
-        agent.take_controls()
-        return agent
+        """The agent of this cluster's faults; made while nothing is cut."""
+        return Agent(site, self._tell, self._died, self._broken)
 
     def await_ready(self) -> None:
         """Waits until every node listens. Raises `ClusterError` if one dies or takes too long."""
@@ -163,7 +162,7 @@ class DockerCluster:
             return
         self._closed = True
         if self.agent:
-            self.agent.end_all()
+            self.agent.abandon()
         for container in self.containers.values():
             container.down = True
         try:

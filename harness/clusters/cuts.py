@@ -1,0 +1,113 @@
+"""Partitions of containers: installed in the packet filter, shown by probes that no longer arrive and by the kernel's counters.
+
+Not here: which edges a partition cuts (`harness/nemesis.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.clusters.bridge import FilterError, Pair
+from harness.clusters.containers import PEER_PORT
+from harness.clusters.fault_life import Evidence, Life, Site
+from harness.clusters.host_network import HostNetwork
+from harness.nemesis import Edge
+
+
+class Cuts:
+    """What is cut in one network, by how many faults, and what can be shown of it."""
+
+    def __init__(self, site: Site, network: HostNetwork) -> None:
+        """Probes everything once while nothing is cut: only what passes now can show later that it does not.
+
+        A firewall of this machine may keep nodes from speaking to clients first, which they never need to.
+        """
+        self.site = site
+        self.network = network
+        self._count: Counter[Pair] = Counter()
+        self._lock = threading.Lock()
+        nodes = list(site.containers)
+        pairs = site.pairs_of((a, b) for a in nodes for b in nodes if a != b)
+        self.probeable = frozenset(pair for pair, passes in network.passing(pairs).items() if passes)
+
+    def add(self, pairs: Sequence[Pair]) -> None:
+        """Cuts pairs. Raises `FilterError`."""
+        with self._lock:
+            self.network.cut([pair for pair in pairs if not self._count[pair]])
+            self._count.update(pairs)
+
+    def take(self, pairs: Sequence[Pair]) -> None:
+        """Ends one fault's cut of pairs; those that no other fault cuts pass again. Raises `FilterError`."""
+        with self._lock:
+            self.network.heal([pair for pair in pairs if self._count[pair] == 1])
+            self._count.subtract(pairs)
+
+    def free(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Those of the pairs that are not cut."""
+        with self._lock:
+            return [pair for pair in pairs if not self._count[pair]]
+
+    def try_out(self) -> str:
+        """Cuts the harness off from one node for a moment, then that node from another; "" or what went wrong."""
+        first, *others = (container.address for container in self.site.containers.values())
+        for pair in [(self.site.observer, first), *((first, other) for other in others[:1])]:
+            try:
+                self.add([pair])
+                passed = self.network.passing([pair]).get(pair)
+                self.take([pair])
+            except FilterError as error:
+                return str(error)
+            if passed is not False:
+                return f"packets from {pair[0]} to {pair[1]} still pass after: {self.network.mechanism}"
+        return ""
+
+
+def partition(life: Life, cuts: Cuts, edges: Sequence[Edge]) -> None:
+    """The whole life of a partition. Raises `FilterError` or `Abandoned`."""
+    pairs = life.site.pairs_of(edges)
+    probed = [pair for pair in pairs if pair in cuts.probeable]
+    began = time.monotonic()
+    cuts.add(pairs)
+    life.tell("installed", mechanism=cuts.network.mechanism, took_ms=_ms_since(began), pairs=len(pairs))
+    life.until_ended(lambda: _bite(life.site, cuts, edges, probed))
+    dropped = cuts.network.dropped()
+    began = time.monotonic()
+    cuts.take(pairs)
+    life.tell("healed", took_ms=_ms_since(began), packets_dropped=sum(dropped.get(pair, 0) for pair in pairs))
+    blocked: list[Pair] = []
+
+    def passes_again() -> Evidence | None:
+        free = cuts.free(probed)
+        passing = cuts.network.passing(free)
+        blocked[:] = [pair for pair, passes in passing.items() if not passes]
+        return None if blocked or (free and not passing) else {"probes_passed": len(passing)}
+
+    life.until_healed(passes_again, lambda: {"still_blocked": list(blocked)})
+
+
+def _bite(site: Site, cuts: Cuts, edges: Sequence[Edge], probed: Sequence[Pair]) -> Evidence | None:
+    """Evidence that no probe arrives over any pair that can be probed now, and that the kernel drops packets.
+
+    The other way of a one-way cut is probed too, as a control.
+    """
+    other_way = cuts.free({(b, a) for a, b in probed} & cuts.probeable)
+    passing = cuts.network.passing([*probed, *other_way])
+    over_cut = [passing[pair] for pair in probed if pair in passing]
+    dropped = cuts.network.dropped()
+    by_edge = {f"{a}>{b}": sum(dropped.get(pair, 0) for pair in site.pairs_of([(a, b)])) for a, b in edges}
+    if not over_cut or any(over_cut) or not any(by_edge.values()):
+        return None
+    evidence: Evidence = {"probes_blocked": len(over_cut), "packets_dropped": by_edge}
+    if other_way:
+        evidence["probes_passed_the_other_way"] = sum(passing.get(pair, False) for pair in other_way)
+    a, b = edges[0]
+    if cuts.network.connects(site.containers[a].address, site.containers[b].address, PEER_PORT) is False:
+        evidence["connect"] = f"{a} could not connect to {b}'s peer port"
+    return evidence
+
+
+def _ms_since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 3)

@@ -1,0 +1,125 @@
+"""The life of a fault on containers: where it happens, whom it tells, how long it looks for its bite and its heal.
+
+Not here: what a partition, a kill or a pause does (`cuts.py`, `outages.py`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from harness.clusters.bridge import Pair
+from harness.clusters.cluster import Fault
+from harness.clusters.containers import CLIENT_PORT, Container
+from harness.clusters.host_network import HostNetwork
+from harness.nemesis import Edge
+
+STATUS_SECONDS = 0.25
+AGAIN_SECONDS = 0.05  # between two looks at whether a fault bites, or has healed
+HEAL_SECONDS = 10.0  # for a heal to show: a restarted node takes about a second, more on a loaded machine
+
+Evidence = dict[str, Any]
+
+Tell = Callable[[str, str, dict[str, Any], Evidence], None]
+"""Told (fault id, phase, resolved, evidence), from whichever thread it happens in."""
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Where faults happen: the nodes, the network, and the addresses of those who stand beside the nodes."""
+
+    containers: dict[str, Container]
+    homes: dict[str, str]  # node -> the address of the clients whose home it is
+    observer: str  # the address from which the harness itself looks; never cut off
+    network: HostNetwork | None  # None: nobody here may touch the network
+    refusal: str  # why not
+
+    def pairs_of(self, edges: Iterable[Edge]) -> list[Pair]:
+        """The addresses between which nothing passes when edges between nodes are cut.
+
+        Clients stand beside their home node and are cut off with it: from a node `b` that their home cannot reach, in
+        that direction. Their home itself they always reach.
+        """
+        found = []
+        for a, b in edges:
+            node_a, node_b = self.containers[a].address, self.containers[b].address
+            found += [(node_a, node_b), (self.homes[a], node_b), (node_a, self.homes[b])]
+        return found
+
+    def status_of(self, node: str) -> dict[str, Any] | None:
+        """The node's answer to `GET /status`, None if it gives none in time."""
+        connection = http.client.HTTPConnection(
+            self.containers[node].address,
+            CLIENT_PORT,
+            timeout=STATUS_SECONDS,
+            source_address=(self.observer, 0) if self.network else None,
+        )
+        try:
+            connection.request("GET", "/status")
+            answer = msgspec.json.decode(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, msgspec.DecodeError):
+            return None
+        finally:
+            connection.close()
+        return answer if isinstance(answer, dict) else None
+
+
+class Abandoned(Exception):
+    """The cluster is being closed: what a fault acts on is removed, and nobody listens any more."""
+
+
+class Life:
+    """One fault from its start to its end."""
+
+    def __init__(self, site: Site, fault: Fault, tell: Tell, *, leader: str) -> None:
+        self.site = site
+        self.fault = fault
+        self.resolved: dict[str, Any] = {"leader": leader}
+        self._ended = threading.Event()
+        self._abandoned = False
+        self._tell = tell
+
+    def end(self, *, abandon: bool = False) -> None:
+        """Asks the fault to heal; or, if it is abandoned, to stop where it is."""
+        self._abandoned = abandon
+        self._ended.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the fault was asked to heal."""
+        return self._ended.is_set()
+
+    def tell(self, phase: str, **evidence: Any) -> None:
+        """A step of this fault."""
+        self._tell(self.fault.id, phase, self.resolved, evidence)
+
+    def wait_for_end(self, seconds: float | None = None) -> bool:
+        """Whether the fault was asked to heal; waits for it, at most so long. Raises `Abandoned`."""
+        ended = self._ended.wait(seconds)
+        if self._abandoned:
+            raise Abandoned
+        return ended
+
+    def until_ended(self, bites: Callable[[], Evidence | None]) -> None:
+        """Looks until the fault bites, at most until it ends; says so; then waits for its end. Raises `Abandoned`."""
+        while (evidence := bites()) is None:
+            if self.wait_for_end(AGAIN_SECONDS):
+                self.tell("not-bitten")
+                return
+        self.tell("bitten", **evidence)
+        self.wait_for_end()
+
+    def until_healed(self, shown: Callable[[], Evidence | None], missing: Callable[[], Evidence]) -> None:
+        """Looks until the heal shows, but not for ever. Raises `Abandoned`."""
+        end = time.monotonic() + HEAL_SECONDS
+        while (evidence := shown()) is None:
+            if time.monotonic() > end:
+                self.tell("heal-not-shown", waited_seconds=HEAL_SECONDS, **missing())
+                return
+            time.sleep(AGAIN_SECONDS)
+            self.wait_for_end(0)
+        self.tell("heal-shown", **evidence)
