@@ -46,9 +46,6 @@ class RequestReader:
     over a limit becomes an answer in that queue, the last one: `ended` is true from then on and more bytes are ignored.
     """
 
-    __slots__ = ("_body", "_expects", "_head_fed", "_head_size", "_idempotency_key", "_parser", "_size", "_target", "begun", "ended",
-                 "in_head", "ready", "wants_continue")  # fmt: skip
-
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self.ready: deque[tuple[Call | HttpAnswer, bool]] = deque()
@@ -182,9 +179,6 @@ class ConnectionTable:
 
 class ClientConnection(asyncio.Protocol):
     """One connection. Requests on it are answered one after the other, in their order."""
-
-    __slots__ = ("_asked", "_door", "_draining", "_keep_alive", "_loop", "_no_more", "_reader", "_since", "_table", "_token",
-                 "_transport", "_write_blocked")  # fmt: skip
 
     def __init__(self, door: Door, table: ConnectionTable, loop: asyncio.AbstractEventLoop) -> None:
         self._door = door
