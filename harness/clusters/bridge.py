@@ -99,7 +99,7 @@ class Command:
             raise FilterError("there is no command nft")
 
     def run(self, script: str) -> str:
-        done = subprocess.run(["nft", "-j", "-f", "-"], input=script, capture_output=True, text=True, check=False)
+        done = subprocess.run(["nft", "-j", script], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise FilterError(_first_line(done.stderr))
         return done.stdout
@@ -114,10 +114,14 @@ def _first_line(words: str) -> str:
     return lines[0].removeprefix("Error: ") if lines else "it failed without a word"
 
 
+WAYS: tuple[type[Library | Command], ...] = (Library, Command)
+"""In the order in which they are tried."""
+
+
 def open_filter() -> Filter:
     """The first way that works here. Raises `FilterError` with what each of them said."""
     refusals = []
-    for way in (Library, Command):
+    for way in WAYS:
         try:
             opened: Filter = way()
             opened.run("list tables bridge")

@@ -54,8 +54,12 @@ def connect() -> Engine:
     """A connection to the engine that the environment names. Raises `ClusterError` where there is none."""
     try:
         engine = DockerClient.from_env(timeout=CALL_SECONDS)
+    except DockerException as error:
+        raise ClusterError(_unreachable(error)) from error
+    try:
         engine.ping()
     except (DockerException, RequestException) as error:
+        engine.close()
         raise ClusterError(_unreachable(error)) from error
     return engine
 

@@ -224,22 +224,18 @@ def _fixed(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _build(engine: Engine, tag: str, base: _BaseImage, context: bytes) -> None:
-    last = ""
+    arguments = {"fileobj": io.BytesIO(context), "custom_context": True, "buildargs": {"BASE": base.tag}, "tag": tag}
+    said: list[str] = []
+    errors: list[str] = []
     try:
-        for line in engine.api.build(
-            fileobj=io.BytesIO(context),
-            custom_context=True,
-            buildargs={"BASE": base.tag},
-            tag=tag,
-            rm=True,
-            forcerm=True,
-            decode=True,
-        ):
-            if "error" in line:
-                raise ClusterError(f"the image {tag} could not be built: {line['error'].strip()}; before that: {last}")
-            last = str(line.get("stream", "")).strip() or last
+        for line in engine.api.build(**arguments, rm=True, forcerm=True, decode=True):
+            said += str(line.get("stream", "")).splitlines()
+            errors += str(line.get("error", "")).splitlines()
     except (APIError, RequestException) as error:
         raise ClusterError(f"the image {tag} could not be built: {words_of(error)}") from error
+    if errors:
+        words = [line.strip() for line in said if line.strip() and not line.startswith((" --->", "Step ", "Removing "))]
+        raise ClusterError(f"the image {tag} could not be built: {errors[-1]}; before that: {' / '.join(words[-2:])}")
 
 
 def main() -> int:
