@@ -230,10 +230,11 @@ def _removed(opened: Filter, name: str) -> bool:
 
 def add_addresses(interface: str, addresses: Iterable[str]) -> None:
     """Gives the host more addresses on an interface; they go with the interface. Raises `FilterError`."""
-    script = "".join(f"address add {address}/24 dev {interface}\n" for address in addresses)
-    try:
-        done = subprocess.run(["ip", "-batch", "-"], input=script, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise FilterError(f"ip: {error.strerror}") from error
-    if done.returncode != 0:
-        raise FilterError(f"ip address add: {_first_line(done.stderr).removeprefix('RTNETLINK answers: ')}")
+    for address in addresses:
+        command = ["ip", "address", "add", f"{address}/24", "dev", interface]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise FilterError(f"ip: {error.strerror}") from error
+        if done.returncode != 0:
+            raise FilterError(f"ip address add: {_first_line(done.stderr).removeprefix('RTNETLINK answers: ')}")

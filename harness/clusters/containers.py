@@ -172,7 +172,7 @@ class LogPump:
         self._selector = selectors.DefaultSelector()
         self._files: dict[str, tuple[IO[bytes], IO[bytes]]] = {}
         self._tails: dict[str, deque[str]] = {}
-        self._joining: deque[_Stream] = deque()
+        self._joining: deque[Stream] = deque()
         self._closing = False
         self._wake, self._woken = os.pipe()
         self._selector.register(self._wake, selectors.EVENT_READ)
@@ -187,7 +187,7 @@ class LogPump:
 
     def follow(self, node: str, attached: Any) -> None:
         """Reads an attached stream of a node until it ends."""
-        self._joining.append(_Stream(node, attached))
+        self._joining.append(Stream(node, attached))
         os.write(self._woken, b"+")
 
     def last_lines(self, node: str) -> list[str]:
@@ -205,7 +205,7 @@ class LogPump:
                 else:
                     self._read(key.data)
 
-    def _read(self, stream: _Stream) -> None:
+    def _read(self, stream: Stream) -> None:
         try:
             read = os.read(stream.attached.fileno(), 1 << 16)
         except BlockingIOError:
@@ -253,7 +253,7 @@ class LogPump:
                 file.close()
 
 
-class _Stream:
+class Stream:
     """An attached stream: the engine's frames (one byte of kind, three of nothing, four of length), cut apart."""
 
     def __init__(self, node: str, attached: Any) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from harness.clusters.bridge import FilterError, Pair
 from harness.clusters.containers import PEER_PORT
 from harness.clusters.fault_life import Evidence, Life, Site
-from harness.clusters.host_network import HostNetwork
+from harness.clusters.host_network import NetworkControl
 from harness.nemesis import Edge
 
 
 class Cuts:
     """What is cut in one network, by how many faults, and what can be shown of it."""
 
-    def __init__(self, site: Site, network: HostNetwork) -> None:
+    def __init__(self, site: Site, network: NetworkControl) -> None:
         """Probes everything once while nothing is cut: only what passes now can show later that it does not.
 
         A firewall of this machine may keep nodes from speaking to clients first, which they never need to.

@@ -37,8 +37,9 @@ from harness.clusters.engine import (
     words_of,
 )
 from harness.clusters.fault_life import Site
-from harness.clusters.host_network import HostNetwork
-from harness.clusters.image import ensure_image
+from harness.clusters.helped_network import HelpedNetwork
+from harness.clusters.host_network import HostNetwork, NetworkControl
+from harness.clusters.image import ensure_helper, ensure_image
 from harness.clusters.namespaces import AgentError
 
 FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
@@ -55,7 +56,7 @@ class DockerCluster:
         self.node_ids = node_ids
         self.engine = engine
         self.network: Network | None = None
-        self.host_network: HostNetwork | None = None
+        self.control: NetworkControl | None = None
         self.containers: dict[str, Container] = {}
         self.agent: Agent | None = None
         self.pump = LogPump(self._on_event, self._on_end)
@@ -173,8 +174,8 @@ class DockerCluster:
             raise ClusterError(f"the run's network could not be removed: {words_of(error)}") from error
         finally:
             self.pump.close()
-            if self.host_network:
-                self.host_network.close()
+            if self.control:
+                self.control.close()
             self.engine.close()
 
 
@@ -214,12 +215,7 @@ def _bring_up(
     addresses = {node: network.address(FIRST_NODE + place) for place, node in enumerate(cluster.node_ids)}
     homes = {node: network.address(FIRST_HOME + place) for place, node in enumerate(cluster.node_ids)}
     observer = network.address(OBSERVER)
-    refusal = ""
-    try:
-        cluster.host_network = HostNetwork(f"{PREFIX}{run}", network.interface, [*homes.values(), observer])
-    except (FilterError, AgentError) as error:
-        refusal = str(error)
-        say(f"no network faults here: {refusal}")
+    refusal = _take_control(cluster, image, run, [*homes.values(), observer], say)
     for node, address in addresses.items():
         spec = ContainerSpec(
             run=run,
@@ -234,11 +230,28 @@ def _bring_up(
         cluster.containers[node] = Container(cluster.engine, spec, cluster.pump)
     in_parallel(_launch, list(cluster.containers.values()))
     cluster.await_ready()
-    site = Site(cluster.containers, homes, observer, cluster.host_network, refusal)
-    if cluster.host_network:
+    site = Site(cluster.containers, homes, observer, cluster.control, refusal)
+    if cluster.control:
         for container in cluster.containers.values():
-            cluster.host_network.place(container.address, container.pid)
+            cluster.control.place(container.address, container.pid)
     cluster.agent = cluster.make_agent(site)
+
+
+def _take_control(
+    cluster: DockerCluster, image: str, run: str, addresses: list[str], say: Callable[[str], None]
+) -> str:
+    """Takes control of the network, by the first way that works; returns why not, "" if one did."""
+    assert cluster.network is not None
+    interface = cluster.network.interface
+    try:
+        cluster.control = HostNetwork(f"{PREFIX}{run}", interface, addresses)
+    except (FilterError, AgentError) as here:
+        try:
+            helper = ensure_helper(image, say, cluster.engine)
+            cluster.control = HelpedNetwork(cluster.engine, helper, run, interface, addresses)
+        except (FilterError, ClusterError) as by_helper:
+            return f"by this process: {here}; by a helper container: {by_helper}"
+    return ""
 
 
 def _launch(container: Container) -> None:

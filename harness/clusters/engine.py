@@ -108,7 +108,15 @@ def _abandoned(labels: dict[str, str]) -> bool:
         return False
     owner = labels.get(LABEL_OWNER, "")
     pid = owner.partition(":")[0]
-    return pid.isdigit() and owner_of(int(pid)) != owner
+    if not pid.isdigit() or owner_of(int(pid)) == owner:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return bool(owner_of(int(pid)))  # another user's; machines may hide those, and then the owner may well be alive
+    return True
 
 
 def sweep(engine: Engine) -> list[str]:

@@ -16,7 +16,7 @@ import msgspec
 from harness.clusters.bridge import Pair
 from harness.clusters.cluster import Fault
 from harness.clusters.containers import CLIENT_PORT, Container
-from harness.clusters.host_network import HostNetwork
+from harness.clusters.host_network import NetworkControl
 from harness.nemesis import Edge
 
 STATUS_SECONDS = 0.25
@@ -35,7 +35,7 @@ class Site(msgspec.Struct, frozen=True):
     containers: dict[str, Container]
     homes: dict[str, str]  # node -> the address of the clients whose home it is
     observer: str  # the address from which the harness itself looks; never cut off
-    network: HostNetwork | None  # None: nobody here may touch the network
+    network: NetworkControl | None  # None: nobody here may touch the network
     refusal: str  # why not
 
     def pairs_of(self, edges: Iterable[Edge]) -> list[Pair]:

@@ -6,13 +6,55 @@ It needs the rights to change packet filters and to enter network namespaces (ro
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from harness.clusters.bridge import BridgeTable, FilterError, Pair, add_addresses
 from harness.clusters.namespaces import HOST, AgentError, Prober
 
 
+class NetworkControl(Protocol):
+    """One run's bridge, under control. Methods may be called from any thread and raise `FilterError` or `AgentError`."""
+
+    @property
+    def mechanism(self) -> str:
+        """How cuts are made, for evidence."""
+        ...
+
+    def cut(self, pairs: Collection[Pair]) -> None:
+        """See `BridgeTable.cut`."""
+        ...
+
+    def heal(self, pairs: Collection[Pair]) -> None:
+        """See `BridgeTable.heal`."""
+        ...
+
+    def dropped(self) -> dict[Pair, int]:
+        """See `BridgeTable.dropped`."""
+        ...
+
+    def place(self, address: str, pid: int) -> None:
+        """See `Prober.place`."""
+        ...
+
+    def remove(self, address: str) -> None:
+        """See `Prober.remove`."""
+        ...
+
+    def passing(self, pairs: Collection[Pair]) -> dict[Pair, bool]:
+        """See `Prober.passing`."""
+        ...
+
+    def connects(self, source: str, target: str, port: int) -> bool | None:
+        """See `Prober.connects`."""
+        ...
+
+    def close(self) -> None:
+        """Takes everything away; the addresses go with the bridge. May be called twice."""
+        ...
+
+
 class HostNetwork:
-    """One run's bridge. Methods may be called from any thread."""
+    """Control by this process itself."""
 
     def __init__(self, table: str, interface: str, addresses: Sequence[str]) -> None:
         """Makes the table and gives the host `addresses` on the bridge.
@@ -31,38 +73,29 @@ class HostNetwork:
 
     @property
     def mechanism(self) -> str:
-        """How cuts are made, for evidence."""
         return self._table.mechanism
 
     def cut(self, pairs: Collection[Pair]) -> None:
-        """See `BridgeTable.cut`."""
         self._table.cut(pairs)
 
     def heal(self, pairs: Collection[Pair]) -> None:
-        """See `BridgeTable.heal`."""
         self._table.heal(pairs)
 
     def dropped(self) -> dict[Pair, int]:
-        """See `BridgeTable.dropped`."""
         return self._table.dropped()
 
     def place(self, address: str, pid: int) -> None:
-        """See `Prober.place`."""
         self._prober.place(address, pid)
 
     def remove(self, address: str) -> None:
-        """See `Prober.remove`."""
         self._prober.remove(address)
 
     def passing(self, pairs: Collection[Pair]) -> dict[Pair, bool]:
-        """See `Prober.passing`."""
         return self._prober.passing(pairs)
 
     def connects(self, source: str, target: str, port: int) -> bool | None:
-        """See `Prober.connects`."""
         return self._prober.connects(source, target, port)
 
     def close(self) -> None:
-        """Takes the table away. The addresses go with the bridge. May be called twice."""
         self._prober.close()
         self._table.close()
