@@ -289,7 +289,9 @@ def outages(run: RunFiles, family: str) -> list[Span]:
         for node in fault.nodes
     ]
     if family == "kill":
-        spans += [Span(str(line["node"]), line["t"], None) for line in run.cluster if line.get("kind") == "process-exited"]
+        spans += [
+            Span(str(line["node"]), line["t"], None) for line in run.cluster if line.get("kind") == "process-exited"
+        ]
     return spans
 
 

@@ -219,8 +219,12 @@ def unavailability_table(run: RunFiles) -> pd.DataFrame:
         for kill in kills:
             leader = leader_at(run, kill.start - 1)
             if leader is not None and leader.node == kill.node:
-                answers = [e for e, start, node in writes if e > kill.start and (node != kill.node or start >= kill.start)]
-                rows.append(_gap("leader-kill", fault.id, kill.node, len(kills), kill.start, min(answers, default=None)))
+                answers = [
+                    e for e, start, node in writes if e > kill.start and (node != kill.node or start >= kill.start)
+                ]
+                rows.append(
+                    _gap("leader-kill", fault.id, kill.node, len(kills), kill.start, min(answers, default=None))
+                )
     return pd.DataFrame(rows, columns=["kind", "fault", "node", "nodes_killed", "start_s", "end_s", "seconds"])
 
 
