@@ -176,7 +176,7 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return {}, "unreachable", f"{node}: {error}", True
         except (httpx.TransportError, ValueError) as error:
-            return {}, "broken", f"{node}: {error or type(error).__name__}", False
+            return {}, "broken", f"{node}: {type(error).__name__} {error}", False
         if response.status_code == 200:
             return answer, "", "", True
         return answer, str(answer.get("code")), f"{node}: {answer.get('message')}", bool(answer.get("definite"))

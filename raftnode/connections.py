@@ -220,9 +220,8 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(_CONTINUE)
         if reader.ready and not self._token:
             self._go_on()
-        if len(reader.ready) > PIPELINE_LIMIT and not self._draining and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if len(reader.ready) > PIPELINE_LIMIT:
+            self._pause()
 
     def eof_received(self) -> bool:
         self._no_more = True
@@ -271,6 +270,11 @@ class ClientConnection(asyncio.Protocol):
             self._transport.abort()
 
     # --- one call after the other
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._draining:
+            self._paused = True
+            self._transport.pause_reading()
 
     def _go_on(self) -> None:
         ready = self._reader.ready

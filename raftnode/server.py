@@ -8,6 +8,7 @@ clients and peers live in `connections.py` and `peers.py`, the thread that syncs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import os
@@ -24,7 +25,7 @@ from typing import Any, assert_never
 from raftnode.answers import Asked, HttpAnswer, answer_for, success
 from raftnode.build import Build
 from raftnode.connections import ClientConnection, ConnectionTable, Door
-from raftnode.core import Core, step
+from raftnode.core import recover, step
 from raftnode.disk import DiskThread
 from raftnode.events import EventLog
 from raftnode.files import LocalFiles
@@ -47,12 +48,15 @@ from raftnode.messages import (
 )
 from raftnode.metrics import Metrics, Sample, render
 from raftnode.peers import Accepted, AcceptedTable, Company, Peer
+from raftnode.replica import Core
 from raftnode.storage import DamagedError, ForeignError, Recovered, WriteAheadLog, open_log
 
 try:
-    from uvloop import new_event_loop
+    import uvloop
 except ImportError:  # a platform without wheels of uvloop: slower, and otherwise the same
-    from asyncio import new_event_loop
+    new_event_loop = asyncio.new_event_loop
+else:
+    new_event_loop = uvloop.new_event_loop
 
 EXIT_OK = 0
 EXIT_USAGE = 2
@@ -125,8 +129,9 @@ class Node:
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for people. Where it cannot be written (a full disk), the node goes on without it."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------------
@@ -272,14 +277,15 @@ def reply(node: Node, token: int, outcome: Outcome) -> None:
 
 
 def write_events(node: Node) -> None:
-    """One write for the events of a turn. Whoever reads them being gone ends the node: nobody minds it any more."""
+    """One write for the events of a turn. Without a reader the node ends: nobody minds it any more."""
     rest = node.events.take()
     try:
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
     except BrokenPipeError:
-        if node.exit_code is None:
-            stop(node, EXIT_OK, "nobody reads the events any more")
+        stop(node, EXIT_OK, "nobody reads the events any more")
+    except OSError as error:
+        stop(node, EXIT_DISK, f"the events cannot be written: {error}")
 
 
 def set_timer(node: Node, now: int) -> None:
@@ -384,10 +390,10 @@ def crashed(node: Node, error: BaseException) -> None:
     """A mistake of our own. The last line on standard error says so."""
     if node.exit_code is None:
         node.exit_code = EXIT_ASSERTION
+        node.ended.set_result(None)
         say("".join(traceback.format_exception(error)))
         sentence = str(error) if isinstance(error, AssertionError) else repr(error)
         say(f"assertion failed: {sentence}".replace("\n", " "))
-        node.ended.set_result(None)
 
 
 def on_loop_exception(node: Node, context: dict[str, Any]) -> None:
@@ -412,14 +418,15 @@ def count(node: Node, route: str, code: int) -> None:
 def make_node(settings: Settings, build: Build, log: WriteAheadLog, recovered: Recovered) -> Node:
     """A node that has read its disk and does not listen yet."""
     loop = asyncio.get_running_loop()
-    core = Core(
+    core = recover(
         id=settings.id,
         members=settings.members,
         limits=build.limits,
         rules=build.rules,
         machine=build.machine,
         draw_timeout=partial(draw_timeout, settings, build, recovered.starts),
-        recovered=recovered,
+        hard_state=recovered.hard_state,
+        entries=recovered.entries,
     )
 
     def done(number: int) -> None:

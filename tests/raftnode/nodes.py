@@ -19,15 +19,20 @@ import msgspec
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0
+_PORTS = iter(range(12_000 + os.getpid() * 37 % 12_000, 32_000))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports that were free a moment ago, from below those that the kernel gives to connections.
+
+    One of the kernel's own could be taken by any connection while its node is down.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def eventually(attempt: Callable[[], T | None], what: str) -> T:

@@ -391,6 +391,8 @@ def test_a_disk_that_fails_stops_the_node_with_5_and_nothing_is_acknowledged(alo
     """Pitfall 10: "A failed fsync is final: stop the node, never retry"."""
     alone.start()
     real.eventually(lambda: httpx.put(alone.url + "/kv/a", json={"value": 1}).status_code == 200 or None, "a write")
+    # So big that the log's file reaches the limit before those of events and messages do.
+    httpx.put(alone.url + "/kv/big", json={"value": "x" * 500_000})
     assert alone.process is not None
     size = (alone.directory / "data" / SEGMENT_NAME).stat().st_size
     resource.prlimit(alone.process.pid, resource.RLIMIT_FSIZE, (size, size))
