@@ -280,4 +280,8 @@ class Stream:
         return [line for line in complete if line]
 
     def close(self) -> None:
+        # The SDK hands out a file over the socket of a connection of its own; closing the file alone keeps the socket.
+        below = getattr(self.attached, "_sock", None)
         self.attached.close()
+        if below is not None:
+            below.close()
