@@ -15,7 +15,7 @@ import msgspec
 from harness.reading import RunFiles
 
 REACH = 2_000_000_000  # nanoseconds before and after the moment
-MOST_LINES = 160
+MOST_LINES = 160  # of one node
 LAST_LINES = 15
 FREQUENT = frozenset({"appended", "committed", "vote-granted"})
 UNTOLD = frozenset({"v", "t", "node", "kind"})
@@ -37,6 +37,16 @@ class Window(msgspec.Struct, frozen=True):
     left_out: int
     placed: bool  # False: the node's clock could not be brought together with the run's, and these are its last events
     last_words: list[str]
+
+    @property
+    def before(self) -> int:
+        """How many of the lines were written before the moment."""
+        return sum(line.offset < 0 for line in self.lines)
+
+    @property
+    def after(self) -> int:
+        """How many of the lines were written at the moment or after it."""
+        return len(self.lines) - self.before
 
 
 def windows(run: RunFiles, moment: int) -> list[Window]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from harness.charts import charts, vega_bundle
 from harness.counterexample import impossible_operation, porcupine, rows, surroundings
-from harness.nodelogs import Line, Window, windows
+from harness.nodelogs import FREQUENT, Line, Window, windows
 from harness.reading import FaultSpan, RunFiles, read_run, shorten
 from harness.tables import latency_table, operations_table, summary_table, unavailability_table
 from harness.timeline import timeline, who
@@ -73,8 +73,8 @@ def render(folder: Path) -> str:
             title=f"{WORDS[outcome]}: {_build(run)}, seed {run.run.get('seed')} \N{MIDDLE DOT} Splitbrain",
             name=folder.name,
             colour=COLOURS[outcome],
-            css=_asset("page.css"),
-            script=_asset("page.js"),
+            css=asset("page.css"),
+            script=asset("page.js"),
             vega=Markup(vega_bundle()) if drawn else "",  # noqa: S704 - a script of ours, made safe for its element
             outcome=outcome,
             outcome_words=WORDS[outcome],
@@ -100,7 +100,7 @@ def render(folder: Path) -> str:
 
 def write_report(folder: Path) -> Path:
     """Draws `report.html` into a run folder and returns its path; raises as `render` does, and OSError."""
-    return _write(folder / "report.html", render(folder))
+    return write_whole(folder / "report.html", render(folder))
 
 
 def write_counterexample(folder: Path) -> Path | None:
@@ -117,18 +117,20 @@ def write_counterexample(folder: Path) -> Path | None:
     core = b"".join(msgspec.json.encode(op) + b"\n" for op in verdict.get("core") or [])
     (place / "core.jsonl").write_bytes(core)
     (place / "porcupine.json").write_bytes(msgspec.json.encode(porcupine(run)))
-    _write(place / "explain.md", _explanation(run, verdict))
-    _write(place / "window.html", _window(run))
+    write_whole(place / "explain.md", _explanation(run, verdict))
+    write_whole(place / "window.html", _window(run))
     return place
 
 
-def _write(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a file so that a reader sees the old one or the new one."""
     draft = path.with_name(path.name + ".new")
     draft.write_text(text, encoding="utf-8")
     return draft.replace(path)
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """A file beside the templates, ready to stand in a page."""
     return Markup((PAGE / name).read_text(encoding="utf-8"))  # noqa: S704 - our own sheet and script
 
 
@@ -218,11 +220,10 @@ def _rests_on(run: RunFiles) -> list[str]:
     keys = sum(len(check.get("per_key") or []) for check in run.checks)
     bit = sum(fault.bit and fault.healed for fault in run.faults)
     floors = run.run.get("floors") or []
-    return [
-        f"All {decided:,} operations on {keys} keys fit one correct machine; "
-        f"{bit} of {len(run.faults)} faults were shown to bite and to have healed; "
-        f"{sum(bool(floor.get('met')) for floor in floors)} of {len(floors)} coverage floors were met."
-    ]
+    met = sum(bool(floor.get("met")) for floor in floors)
+    said = f"All {decided:,} operations on {keys} keys could have been answered by one correct machine"
+    said += f"; {bit} of {len(run.faults)} faults were shown to bite and to have healed" if run.faults else ""
+    return [f"{said}; {met} of {len(floors)} coverage floors were met."]
 
 
 def _logs(run: RunFiles) -> list[dict[str, Any]]:
@@ -234,29 +235,28 @@ def _logs(run: RunFiles) -> list[dict[str, Any]]:
 
 def _log(window: Window, *, is_open: bool) -> dict[str, Any]:
     if not window.placed:
-        says = "no election tells how its clock relates to the run's; the last events"
+        says = "has no election that relates its clock to the run's; these are its last events"
     elif window.lines:
-        says = f"{len(window.lines) + window.left_out} events"
+        says = f"wrote {window.before + window.after + window.left_out} events"
     else:
-        says = "wrote nothing"
+        says = "wrote no event"
+    lines = [_log_line(line) for line in window.lines]
+    if window.placed and lines:
+        asked = {"offset": "0.0", "kind": "", "text": "the first impossible operation is asked", "tone": "at"}
+        lines.insert(window.before, asked)
     return {
         "node": window.node,
         "open": is_open,
         "says": says,
         "left_out": window.left_out,
         "last_words": window.last_words,
-        "lines": [_log_line(line) for line in window.lines],
+        "lines": lines,
     }
 
 
 def _log_line(line: Line) -> dict[str, str]:
-    quiet = line.kind in {"appended", "committed"}
-    return {
-        "offset": f"{line.offset / 1e6:+.1f}",
-        "kind": line.kind,
-        "text": line.text,
-        "tone": "quiet" if quiet else "",
-    }
+    tone = "quiet" if line.kind in FREQUENT else ""
+    return {"offset": f"{line.offset / 1e6:+.1f}", "kind": line.kind, "text": line.text, "tone": tone}
 
 
 def _fault(fault: FaultSpan) -> dict[str, Any]:
@@ -286,10 +286,15 @@ def _moment(moment: int | None) -> str:
 
 def evidence_lines(evidence: dict[str, Any]) -> list[str]:
     """Evidence as lines for people: one a name, values as they were recorded."""
-    return [
-        f"{name.replace('_', ' ')}: {value if isinstance(value, str) else shorten(value, 160)}"
-        for name, value in evidence.items()
-    ]
+    return [f"{name.replace('_', ' ')}: {_told(value)}" for name, value in evidence.items()]
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_told(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(_told(item) for item in value)
+    return value if isinstance(value, str) else shorten(value, 160)
 
 
 def _figures(run: RunFiles) -> dict[str, Any]:
@@ -321,7 +326,9 @@ def _check(check: dict[str, Any], run: RunFiles) -> dict[str, Any]:
     verdict = str(check.get("verdict", "?"))
     plan = run.run.get("plan") or {}
     budget = float(plan.get("check_seconds") or 0) / max(1, len(plan.get("workloads") or run.checks))
-    reason = check.get("explanation") or check.get("reason") or ""
+    reason = check.get("reason") or ""
+    if verdict == "invalid":
+        reason = f"key {shorten(check.get('key'))}: see above what went wrong there"
     return {
         "workload": check.get("workload"),
         "verdict": verdict,
@@ -329,7 +336,7 @@ def _check(check: dict[str, Any], run: RunFiles) -> dict[str, Any]:
         "model": check.get("model", ""),
         "way": check.get("way", ""),
         "operations": f"{int(check.get('operations') or 0):,}",
-        "keys": len(check.get("per_key") or []),
+        "objects": len(check.get("per_key") or []),
         "seconds": f"{float(check.get('seconds') or 0):.2f}",
         "budget": f"{budget:g}" if budget else "",
         "reason": reason,
@@ -395,8 +402,8 @@ def _window(run: RunFiles) -> str:
         .render(
             title=f"Counterexample of {run.folder.name}",
             colour=COLOURS["violation"],
-            css=_asset("page.css"),
-            script=_asset("page.js"),
+            css=asset("page.css"),
+            script=asset("page.js"),
             what=What("Counterexample", _sentences(run), [], surroundings(run), rows(run.violated or {})),
             timeline_data=as_data(timeline(run, core_only=True)),
             commands=_commands(run),

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from harness.reading import FaultSpan, Operation, RunFiles, elections, leaderships, outages, shorten
+from harness.reading import FaultSpan, Operation, RunFiles, Span, elections, leaderships, outages, shorten
 
 MOST_OPERATIONS = 20_000
 SLICES = 600
@@ -199,9 +199,19 @@ def lanes(run: RunFiles) -> dict[str, Any]:
         ],
         "elected": [
             {"node": span.node, "term": span.term, "start": _micro(span.start), "end": _micro(span.end)}
-            for span in elections(run)
+            for span in reigns(run)
         ],
     }
+
+
+def reigns(run: RunFiles) -> list[Span]:
+    """Who led the latest term, with gaps where nobody did: from an election to the next one or to the leader's end."""
+    lost = {(span.node, span.term): span.end for span in leaderships(run)}
+    found = []
+    for span in elections(run):
+        ends = [end for end in (span.end, lost.get((span.node, span.term))) if end is not None]
+        found.append(Span(span.node, span.start, min(ends, default=None), span.term))
+    return found
 
 
 def _fault(fault: FaultSpan) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const OK = 0, FAIL = 1, INFO = 2;
-  const RULER = 24, ROW = 20, NODE_ROW = 18, GAP = 8, LANE = 20, THIN_LANE = 13;
+  const RULER = 24, ROW = 20, NODE_ROW = 18, GAP = 8, LANE = 20, THIN_LANE = 13, OVERVIEW = 46;
   const byId = (id) => document.getElementById(id);
 
   /* Buttons that copy a command; pages opened from a file have no clipboard API everywhere. */
@@ -186,8 +186,9 @@
       const x = xOf(view, time);
       context.fillStyle = colours.line;
       context.fillRect(Math.round(x), RULER - 4, 1, view.height);
+      const words = timeText(time, step), half = context.measureText(words).width / 2 + 3;
       context.fillStyle = colours.soft;
-      context.fillText(timeText(time, step), x, 11);
+      context.fillText(words, Math.min(Math.max(x, view.gutter + half), view.width - half), 11);
     }
   }
 
@@ -401,40 +402,55 @@
 
   /* The whole run in one strip: how many operations ended when, under which fault; the window shows what is drawn below. */
   function drawOverview(view) {
-    const { context, width } = sized(view.overview, 46);
-    const { colours, data } = view, { density } = data;
-    const at = (time) => time / view.whole[1] * width;
+    const { context, width } = sized(view.overview, OVERVIEW);
+    const { colours, data, gutter } = view;
+    const at = (time) => gutter + time / view.whole[1] * (width - gutter);
+    const until = (span) => at(span.end === null ? view.whole[1] : span.end);
     for (const fault of data.faults) {
       context.globalAlpha = 0.55;
       context.fillStyle = familyColour(view, fault.family);
-      context.fillRect(at(fault.start), 0, Math.max(1, at(fault.end === null ? view.whole[1] : fault.end) - at(fault.start)), 46);
+      context.fillRect(at(fault.start), 0, Math.max(1, until(fault) - at(fault.start)), OVERVIEW);
     }
     context.globalAlpha = 1;
-    const most = Math.max(1, ...density.ok.map((ok, slice) => ok + density.info[slice] + density.fail[slice]));
-    density.ok.forEach((ok, slice) => {
-      let y = 46;
-      for (const [count, colour] of [[ok, colours.ok], [density.info[slice], colours.info], [density.fail[slice], colours.fail]]) {
-        const height = count / most * 42;
-        context.fillStyle = colour;
-        context.fillRect(at(slice * density.width), y -= height, Math.max(1, at(density.width) - 0.3), height);
+    drawDensity(view, context, at);
+    drawWindow(view, context, at, width);
+    context.fillStyle = colours.soft;
+    context.font = `12px ${colours.sans}`;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText("whole run", gutter - 8, OVERVIEW / 2);
+  }
+
+  /* Square roots: the burst after an outage must not flatten everything else. */
+  function drawDensity(view, context, at) {
+    const { density } = view.data, slice = at(density.width) - at(0);
+    const wholes = density.ok.map((ok, place) => ok + density.info[place] + density.fail[place]);
+    const most = Math.sqrt(Math.max(1, ...wholes));
+    wholes.forEach((whole, place) => {
+      let y = OVERVIEW;
+      const unit = whole ? Math.sqrt(whole) / most * (OVERVIEW - 5) / whole : 0;
+      for (const type of OPERATION_COLOURS) {
+        const height = density[type][place] * unit;
+        y -= height;
+        context.fillStyle = view.colours[type];
+        context.fillRect(at(place * density.width), y, Math.max(1, slice - 0.2), height);
       }
     });
-    drawWindow(view, context, at, width);
   }
 
   function drawWindow(view, context, at, width) {
-    const left = at(view.from), right = Math.max(left + 3, at(view.to));
-    context.fillStyle = view.colours.ground;
-    context.globalAlpha = 0.6;
-    context.fillRect(0, 0, left, 46);
-    context.fillRect(right, 0, width - right, 46);
+    const left = Math.max(view.gutter, at(view.from)), right = Math.max(left + 3, at(view.to));
+    context.fillStyle = view.colours.surface;
+    context.globalAlpha = 0.55;
+    context.fillRect(view.gutter, 0, left - view.gutter, OVERVIEW);
+    context.fillRect(right, 0, width - right, OVERVIEW);
     context.globalAlpha = 1;
     context.strokeStyle = view.colours.accent;
     context.lineWidth = 2;
-    context.strokeRect(left, 1, right - left, 44);
+    context.strokeRect(left, 1, Math.min(right, width - 1) - left, OVERVIEW - 2);
     if (view.data.first >= 0) {
       context.fillStyle = view.colours.violation;
-      context.fillRect(at(view.operations.start[view.data.first]) - 1, 0, 2, 46);
+      context.fillRect(at(view.operations.start[view.data.first]) - 1, 0, 2, OVERVIEW);
     }
   }
 
@@ -632,7 +648,8 @@
 
   function wireOverview(view) {
     const centre = (event) => {
-      const time = event.offsetX / view.overview.clientWidth * view.whole[1], half = (view.to - view.from) / 2;
+      const room = view.overview.clientWidth - view.gutter, half = (view.to - view.from) / 2;
+      const time = (event.offsetX - view.gutter) / room * view.whole[1];
       show(view, time - half, time + half);
     };
     view.overview.addEventListener("pointerdown", (event) => { view.overview.setPointerCapture(event.pointerId); centre(event); });
@@ -698,7 +715,17 @@
     onScheme(render);
   }
 
+  /* A log opens at the moment that it is shown for. */
+  function scrollLogs() {
+    for (const row of document.querySelectorAll(".log tr.at")) {
+      const log = row.closest(".log"), centre = () => { log.scrollTop = row.offsetTop - log.clientHeight / 2; };
+      centre();
+      log.closest("details").addEventListener("toggle", centre);
+    }
+  }
+
   wireCopyButtons();
   startTimeline();
+  scrollLogs();
   startCharts().catch((error) => { byId("chart-rate").textContent = `The charts could not be drawn: ${error.message}`; });
 })();
