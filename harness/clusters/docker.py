@@ -39,6 +39,7 @@ from harness.clusters.engine import (
 from harness.clusters.fault_life import Site
 from harness.clusters.helped_network import HelpedNetwork
 from harness.clusters.host_network import HostNetwork, NetworkControl
+from harness.clusters.http import HttpClients
 from harness.clusters.image import ensure_helper, ensure_image
 from harness.clusters.namespaces import AgentError
 
@@ -59,6 +60,7 @@ class DockerCluster:
         self.control: NetworkControl | None = None
         self.containers: dict[str, Container] = {}
         self.agent: Agent | None = None
+        self.clients: HttpClients | None = None
         self.pump = LogPump(self._on_event, self._on_end)
         self._start = time.monotonic_ns()
         self._reports: deque[Report] = deque()
@@ -77,7 +79,8 @@ class DockerCluster:
         return Refusal(family, reason) if reason else None
 
     def submit(self, request: Request) -> None:
-        raise NotImplementedError
+        assert self.clients is not None
+        self.clients.submit(request)
 
     def inject(self, fault: Fault) -> None:
         assert self.agent is not None
@@ -141,9 +144,22 @@ class DockerCluster:
         fields = {"code": state.get("ExitCode"), "last_lines": lines}
         self._report(NodeEvent(node=container.node, kind="process-exited", at=self.now(), fields=fields))
 
-    def make_agent(self, site: Site) -> Agent:
-        """The agent of this cluster's faults; made while nothing is cut."""
-        return Agent(site, self._tell, self._died, self._broken)
+    def serve(self, site: Site, workers: int) -> None:
+        """Takes on an agent for faults, while nothing is cut, and clients. Raises `ClusterError`."""
+        self.agent = Agent(site, self._tell, self._died, self._broken)
+        self.clients = HttpClients(
+            endpoints={
+                (home, node): (site.containers[node].address, CLIENT_PORT)
+                for home in self.node_ids
+                for node in self.node_ids
+            },
+            local_addresses=site.homes if site.network else {},
+            node_ids=self.node_ids,
+            workers=workers,
+            deliver=self._report,
+            broken=self._broken,
+        )
+        self.clients.prepare()
 
     def await_ready(self) -> None:
         """Waits until every node listens. Raises `ClusterError` if one dies or takes too long."""
@@ -162,6 +178,8 @@ class DockerCluster:
         if self._closed:
             return
         self._closed = True
+        if self.clients:
+            self.clients.close()
         if self.agent:
             self.agent.abandon()
         for container in self.containers.values():
@@ -192,7 +210,7 @@ def open_docker(
     image = build.image or ensure_image(build.source or Path(), say, engine)
     cluster = DockerCluster(node_ids, engine)
     try:
-        _bring_up(cluster, build, image, folder, seed, say)
+        _bring_up(cluster, build, image, folder, seed, workers, say)
     except TROUBLE as error:
         cluster.close()
         raise ClusterError(words_of(error)) from error
@@ -203,7 +221,7 @@ def open_docker(
 
 
 def _bring_up(
-    cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, say: Callable[[str], None]
+    cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, workers: int, say: Callable[[str], None]
 ) -> None:
     run = secrets.token_hex(4)
     network = cluster.network = make_network(cluster.engine, run)
@@ -234,7 +252,7 @@ def _bring_up(
     if cluster.control:
         for container in cluster.containers.values():
             cluster.control.place(container.address, container.pid)
-    cluster.agent = cluster.make_agent(site)
+    cluster.serve(site, workers)
 
 
 def _take_control(
