@@ -6,4 +6,16 @@ from checker.history import History, HistoryError, HistoryWriter, Op
 from checker.models import MODELS, Model, ModelError, make_model
 from checker.verdict import Verdict
 
-__all__ = ["MODELS", "Budget", "History", "HistoryError", "HistoryWriter", "Model", "ModelError", "Op", "Verdict", "check", "make_model"]
+__all__ = [
+    "MODELS",
+    "Budget",
+    "History",
+    "HistoryError",
+    "HistoryWriter",
+    "Model",
+    "ModelError",
+    "Op",
+    "Verdict",
+    "check",
+    "make_model",
+]

@@ -47,6 +47,32 @@ class Meter:
             if budget.seconds is not None and self.elapsed() > budget.seconds:
                 raise OutOfBudgetError(f"the budget of {budget.seconds:g} seconds was used up")
 
+    def is_used_up(self) -> bool:
+        """Whether the next look at the budget will raise."""
+        budget = self.budget
+        too_long = budget.seconds is not None and self.elapsed() > budget.seconds
+        return too_long or (budget.steps is not None and self.steps > budget.steps)
+
     def elapsed(self) -> float:
         """Seconds since the check began."""
         return time.monotonic() - self.started
+
+    def share(self, parts: int) -> Meter:
+        """A meter over one of so many equal parts of the seconds and steps that are left."""
+        budget = self.budget
+        seconds = None if budget.seconds is None else max(0.0, budget.seconds - self.elapsed()) / parts
+        steps = None if budget.steps is None else max(0, budget.steps - self.steps) // parts
+        return _Share(self, Budget(steps=steps, seconds=seconds, bytes=budget.bytes))
+
+
+class _Share(Meter):
+    """A part of a budget; what it uses is used of the whole as well."""
+
+    def __init__(self, whole: Meter, budget: Budget) -> None:
+        super().__init__(budget)
+        self._whole = whole
+
+    def spend(self, steps: int, held: int = 0) -> None:
+        """Counts steps here and in the whole."""
+        self._whole.steps += steps
+        super().spend(steps, held)

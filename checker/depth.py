@@ -14,7 +14,7 @@ from checker.budget import Meter
 from checker.problem import ILLEGAL, NEVER, Kind, Problem
 from checker.verdict import GaveUp, Invalid, Valid
 
-NODE_BYTES = 250
+NODE_BYTES = 300
 """What a remembered node costs: a tuple of four, its integers and its place in a set, measured on CPython 3.11."""
 
 _Node = tuple[int, int, int, tuple[int, ...]]
@@ -22,58 +22,55 @@ _Move = tuple[_Node, list[int]]
 
 
 class _Layout:
-    """For each return in order: its operation, the open operations, and the unanswered ones invoked so far."""
+    """For each return in order: its operation, the open operations, and the unanswered ones invoked so far.
+
+    `updates` has (operation, its bit, its class, the bits of its twins that return earlier) of each open update, oldest
+    first; `readers` has (operation, its bit, its class).
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.bits = [0] * len(problem)
         self.targets: list[int] = []
         self.updates: list[list[tuple[int, int, int, int]]] = []
-        self.readers: list[list[int]] = []
+        self.readers: list[list[tuple[int, int, int]]] = []
         self.available: list[tuple[int, ...]] = []
-        unanswered = [number for number, place in enumerate(problem.returned) if place == NEVER]
-        self.info_classes = sorted({problem.classes[number] for number in unanswered})
-        self.info_operations: dict[int, list[int]] = {klass: [] for klass in self.info_classes}
-        for number in sorted(unanswered, key=problem.invoked.__getitem__):
-            self.info_operations[problem.classes[number]].append(number)
-        self._fill(problem)
-
-    def _fill(self, problem: Problem) -> None:
+        self.unanswered = list(problem.unanswered.items())
         free: list[int] = []
-        used = 0
         opened: dict[int, None] = {}
-        counts = dict.fromkeys(self.info_classes, 0)
-        for _, end, number in problem.events():
+        counts = dict.fromkeys(problem.unanswered, 0)
+        for _, end, number in problem.events:
             if problem.returned[number] == NEVER:
                 counts[problem.classes[number]] += 1
-                continue
-            if not end:
-                slot = free.pop() if free else used
-                used = max(used, slot + 1)
-                self.bits[number] = 1 << slot
+            elif not end:
+                self.bits[number] = 1 << (free.pop() if free else len(opened))
                 opened[number] = None
-                continue
-            self.targets.append(number)
-            self.available.append(tuple(counts.values()))
-            self.readers.append([other for other in opened if problem.kinds[other] == Kind.READER])
-            self.updates.append(self._updates(problem, opened))
-            del opened[number]
-            free.append(self.bits[number].bit_length() - 1)
+            else:
+                self.targets.append(number)
+                self.available.append(tuple(counts.values()))
+                self._look(problem, opened)
+                del opened[number]
+                free.append(self.bits[number].bit_length() - 1)
 
-    def _updates(self, problem: Problem, opened: dict[int, None]) -> list[tuple[int, int, int, int]]:
-        """(operation, its bit, its class, the bits of its twins that return earlier) of the open updates, oldest first."""
+    def _look(self, problem: Problem, opened: dict[int, None]) -> None:
+        """Notes the open operations at a return."""
+        bits, classes, returned = self.bits, problem.classes, problem.returned
         updates = [number for number in opened if problem.kinds[number] != Kind.READER]
+        readers = [number for number in opened if problem.kinds[number] == Kind.READER]
         twins: dict[int, list[int]] = {}
         for number in updates:
-            twins.setdefault(problem.classes[number], []).append(number)
-        return [
-            (
-                number,
-                self.bits[number],
-                problem.classes[number],
-                sum(self.bits[other] for other in twins[problem.classes[number]] if problem.returned[other] < problem.returned[number]),
-            )
-            for number in updates
-        ]
+            twins.setdefault(classes[number], []).append(number)
+        self.readers.append([(number, bits[number], classes[number]) for number in readers])
+        self.updates.append(
+            [
+                (
+                    number,
+                    bits[number],
+                    classes[number],
+                    sum(bits[other] for other in twins[classes[number]] if returned[other] < returned[number]),
+                )
+                for number in updates
+            ]
+        )
 
 
 def search(problem: Problem, meter: Meter, limit: int) -> Valid | Invalid | GaveUp:
@@ -83,37 +80,35 @@ def search(problem: Problem, meter: Meter, limit: int) -> Valid | Invalid | Gave
     returning operation first.
     """
     layout = _Layout(problem)
-    root = _advance(problem, layout, (0, 0, 0, (0,) * len(layout.info_classes)))
-    memo = {root[0]}
-    path: list[tuple[Iterator[_Move], list[int]]] = [(_moves(problem, layout, root[0]), root[1])]
-    best = root[0][0]
-    node = root[0]
-    while node[0] < len(layout.targets):
+    goal = len(layout.targets)
+    node, order = _advance(problem, layout, (0, 0, 0, (0,) * len(layout.unanswered)))
+    memo = {node}
+    path: list[tuple[Iterator[_Move], list[int]]] = [(_moves(problem, layout, node), order)]
+    best = node[0]
+    while node[0] < goal:
         move = next(path[-1][0], None)
         if move is None:
             path.pop()
             if not path:
                 return Invalid()
             continue
-        if move[0] in memo:
+        node, order = move
+        if node in memo:
             continue
         meter.spend(1, len(memo) * NODE_BYTES)
-        if len(memo) > limit:
-            return GaveUp(f"{limit:,} nodes tried depth first, {best:,} of {len(layout.targets):,} returns passed")
-        node = move[0]
+        if len(memo) >= limit:
+            return GaveUp(f"{limit:,} nodes tried depth first, {best:,} of {goal:,} returns passed")
         memo.add(node)
         best = max(best, node[0])
-        path.append((_moves(problem, layout, node), move[1]))
-    return Valid(tuple(number for _, numbers in path for number in numbers))
+        path.append((_moves(problem, layout, node), order))
+    return Valid(problem.named([number for _, numbers in path for number in numbers]))
 
 
 def _moves(problem: Problem, layout: _Layout, node: _Node) -> Iterator[_Move]:
     """The nodes that one more operation can lead to, with the operations that are then linearized in order."""
     passed, state, done, used = node
-    if passed == len(layout.targets):
-        return
     step = problem.transitions.step
-    for number, bit, klass, earlier_twins in layout.updates[passed]:
+    for number, bit, klass, earlier_twins in layout.updates[passed] if passed < len(layout.targets) else ():
         # Of open operations with equal steps the one that returns first goes first (reduction 4): in any continuation
         # that takes the other one now the two can be swapped.
         if done & bit or earlier_twins & ~done:
@@ -122,16 +117,15 @@ def _moves(problem: Problem, layout: _Layout, node: _Node) -> Iterator[_Move]:
         if after != ILLEGAL:
             reached, readers = _advance(problem, layout, (passed, after, done | bit, used))
             yield reached, [number, *readers]
-    for place, klass in enumerate(layout.info_classes):
+    for place, (klass, numbers) in enumerate(layout.unanswered):
         # Unanswered operations of one class are counted, not told apart (reduction 2); one that would leave the state as
         # it is may be left out.
         if used[place] < layout.available[passed][place]:
             after = step(state, klass)
-            if after not in (ILLEGAL, state):
-                number = layout.info_operations[klass][used[place]]
+            if after not in {ILLEGAL, state}:
                 spent = (*used[:place], used[place] + 1, *used[place + 1 :])
                 reached, readers = _advance(problem, layout, (passed, after, done, spent))
-                yield reached, [number, *readers]
+                yield reached, [numbers[used[place]], *readers]
 
 
 def _advance(problem: Problem, layout: _Layout, node: _Node) -> _Move:
@@ -143,9 +137,9 @@ def _advance(problem: Problem, layout: _Layout, node: _Node) -> _Move:
     step = problem.transitions.step
     read: list[int] = []
     while passed < len(layout.targets):
-        for number in layout.readers[passed]:
-            if not done & layout.bits[number] and step(state, problem.classes[number]) != ILLEGAL:
-                done |= layout.bits[number]
+        for number, bit, klass in layout.readers[passed]:
+            if not done & bit and step(state, klass) != ILLEGAL:
+                done |= bit
                 read.append(number)
         bit = layout.bits[layout.targets[passed]]
         if not done & bit:

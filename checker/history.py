@@ -148,12 +148,16 @@ class Pairing:
         if not isinstance(index, int) or isinstance(index, bool):
             raise HistoryError(f"the index of an event must be a whole number, this is {_short(index)}", line)
         if self._index is not None and index <= self._index:
-            raise HistoryError(f"index {index} after {self._index}: events must stand in the order of their index", line)
+            raise HistoryError(
+                f"index {index} after {self._index}: events must stand in the order of their index", line
+            )
         self._index = index
 
     def _invoke(self, process: int, start: _Open) -> None:
         if not isinstance(start.event.get("f"), str):
-            raise HistoryError(f'an event needs an "f" (what was asked), this one has {_short(start.event.get("f"))}', start.line)
+            raise HistoryError(
+                f'an event needs an "f" (what was asked), this one has {_short(start.event.get("f"))}', start.line
+            )
         before = self.open.get(process)
         if before is not None:
             raise HistoryError(
@@ -172,10 +176,14 @@ class Pairing:
         start = self.open.pop(process, None)
         kind = event["type"]
         if start is None:
-            raise HistoryError(f"{kind} of process {process} completes nothing: expected an invoke of that process before it", line)
+            raise HistoryError(
+                f"{kind} of process {process} completes nothing: expected an invoke of that process before it", line
+            )
         asked, answered = start.event["f"], event.get("f", start.event["f"])
         if asked != answered:
-            raise HistoryError(f"process {process} invoked {asked}{_at(start.line)}, but this completes {_short(answered)}", line)
+            raise HistoryError(
+                f"process {process} invoked {asked}{_at(start.line)}, but this completes {_short(answered)}", line
+            )
         if kind == INFO:
             self._ended.add(process)
         return _operation(process, start, position, kind, event)
@@ -186,6 +194,7 @@ class History:
 
     def __init__(self, operations: Iterable[Op]) -> None:
         self.operations: list[Op] = sorted(operations, key=lambda op: op.invoked)
+        self.warnings: list[str] = []
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -201,7 +210,9 @@ class History:
         """
         pairing = Pairing()
         numbers: Iterator[int | None] = iter(lines) if lines is not None else iter(range(1, 1 << 62))
-        done = [op for event, line in zip(events, numbers, strict=False) if (op := pairing.take(event, line)) is not None]
+        done = [
+            op for event, line in zip(events, numbers, strict=False) if (op := pairing.take(event, line)) is not None
+        ]
         return History(done + pairing.unfinished())
 
     @staticmethod
@@ -285,7 +296,9 @@ def _cut(op: Op, end: int) -> Op:
     """The operation as it is known when the event at `end` has just happened."""
     if op.returned is None or op.returned <= end:
         return op
-    return msgspec.structs.replace(op, type=INFO, result=None, error=None, returned=None, return_index=None, return_time=None)
+    return msgspec.structs.replace(
+        op, type=INFO, result=None, error=None, returned=None, return_index=None, return_time=None
+    )
 
 
 def _short(value: Any) -> str:

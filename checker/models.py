@@ -93,7 +93,7 @@ class Register(Model):
             return None if op.type == FAIL or op.f == "cas" else state
         if effect.requires is not NOTHING and effect.requires != state:
             return None
-        return state if effect.produces is NOTHING else effect.produces  # type: ignore[no-any-return]
+        return state if effect.produces is NOTHING else effect.produces
 
     def readonly(self, op: Op) -> bool:
         """Reads, refusals, and a cas from a value to itself."""
@@ -104,7 +104,7 @@ class Register(Model):
         return op.f in {"write", "delete"}
 
     def effect(self, op: Op) -> Effect | None:
-        """Every operation but a read that never returned, and a refusal that contradicts itself."""
+        """Every operation but an unanswered read, and a refusal that names no other value than the expected one."""
         if op.f == "read":
             return Effect((freeze(op.result),), NOTHING) if op.type == OK else None
         if op.f == "write":
@@ -113,7 +113,7 @@ class Register(Model):
             return Effect(NOTHING, (None,))
         expected, new = op.value
         if op.type == FAIL:
-            actual = freeze(op.error[1])
+            actual = freeze(op.error[1]) if self.observes(op) else freeze(expected)
             return None if actual == freeze(expected) else Effect((actual,), NOTHING)
         return Effect((freeze(expected),), (freeze(new),))
 
@@ -124,7 +124,12 @@ class Register(Model):
 
     def observes(self, op: Op) -> bool:
         """A refused cas that says which value it met."""
-        return op.f == "cas" and isinstance(op.error, list | tuple) and len(op.error) == 2 and op.error[0] == "cas-mismatch"
+        return (
+            op.f == "cas"
+            and isinstance(op.error, list | tuple)
+            and len(op.error) == 2
+            and op.error[0] == "cas-mismatch"
+        )
 
 
 class AppendList(Model):
@@ -211,10 +216,17 @@ def require_known(history: History, model: Model) -> None:
     for op in history:
         if op.f not in model.functions:
             known = ", ".join(sorted(model.functions))
-            raise HistoryError(f"{_place(op)}: model {model.name} does not know the function {op.f!r}, expected one of {known}")
+            raise HistoryError(
+                f"{_place(op)}: model {model.name} does not know the function {op.f!r}, expected one of {known}"
+            )
         if op.f == "cas" and not (isinstance(op.value, list | tuple) and len(op.value) == 2):
             raise HistoryError(f"{_place(op)}: the value of a cas must be [expected, new], this is {op.value!r}")
-        if model.name == "append" and op.f == "read" and op.type == OK and not isinstance(op.result, list | tuple | None):
+        if (
+            model.name == "append"
+            and op.f == "read"
+            and op.type == OK
+            and not isinstance(op.result, list | tuple | None)
+        ):
             raise HistoryError(f"{_place(op)}: a read of a list must give a list, this is {op.result!r}")
 
 

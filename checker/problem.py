@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 
 from checker.history import FAIL, INFO, Op, freeze
 from checker.models import Effect, Model, State
@@ -28,7 +29,8 @@ class Kind(enum.IntEnum):
 class Transitions:
     """The model's transitions between numbered states by numbered classes, filled on demand.
 
-    Two operations are of one class if they have the same f, value, answer and known-ness: `step` may look at nothing else.
+    Two operations are of one class if they have the same effect, or the same f, value, answer and type: `step` may look
+    at nothing else.
     """
 
     def __init__(self, model: Model) -> None:
@@ -37,19 +39,19 @@ class Transitions:
         self._state_numbers: dict[State, int] = {model.init: 0}
         self._samples: list[Op] = []
         self._class_numbers: dict[Hashable, int] = {}
-        self.rows: list[dict[int, int]] = [{}]
+        self._rows: list[dict[int, int]] = [{}]
 
     def class_of(self, op: Op, effect: Effect | None) -> int:
-        """The number of the operation's class; equal effects make one class, whatever the names."""
-        identity: Hashable = effect or (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else 0)
-        number = self._class_numbers.setdefault(identity, len(self._samples))
+        """The number of the operation's class."""
+        named = (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else None)
+        number = self._class_numbers.setdefault(effect or named, len(self._samples))
         if number == len(self._samples):
             self._samples.append(op)
         return number
 
     def step(self, state: int, klass: int) -> int:
         """The number of the state after an operation of the class, or ILLEGAL."""
-        row = self.rows[state]
+        row = self._rows[state]
         after = row.get(klass)
         if after is None:
             after = row[klass] = self._number(self._model.step(self.states[state], self._samples[klass]))
@@ -61,15 +63,15 @@ class Transitions:
         number = self._state_numbers.setdefault(state, len(self.states))
         if number == len(self.states):
             self.states.append(state)
-            self.rows.append({})
+            self._rows.append({})
         return number
 
 
 class Problem:
-    """The operations of one object that matter, as columns; numbers of operations are places in these columns.
+    """The operations of one object that matter, as columns; the number of an operation is its place in these columns.
 
-    `invoked` and `returned` are places in the order of events; an operation that never returned has `returned` NEVER,
-    may take effect at any time after its invocation, or never.
+    `invoked` and `returned` are places in the order of events; an operation that never returned has `returned` NEVER:
+    it may take effect at any time after its invocation, or never.
     """
 
     def __init__(self, model: Model, operations: Sequence[Op]) -> None:
@@ -78,12 +80,36 @@ class Problem:
         self.effects: list[Effect | None] = [model.effect(op) for op in self.operations]
         self.invoked: list[int] = [op.invoked for op in self.operations]
         self.returned: list[int] = [NEVER if op.returned is None else op.returned for op in self.operations]
-        self._finish()
 
-    def _finish(self) -> None:
-        self.kinds = [_kind(self.model, op) for op in self.operations]
-        self.transitions = Transitions(self.model)
-        self.classes = [self.transitions.class_of(op, effect) for op, effect in zip(self.operations, self.effects, strict=True)]
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        return [_kind(self.model, op) for op in self.operations]
+
+    @cached_property
+    def transitions(self) -> Transitions:
+        return Transitions(self.model)
+
+    @cached_property
+    def classes(self) -> list[int]:
+        pairs = zip(self.operations, self.effects, strict=True)
+        return [self.transitions.class_of(op, effect) for op, effect in pairs]
+
+    @cached_property
+    def unanswered(self) -> dict[int, list[int]]:
+        """The operations that never returned, by class, oldest first."""
+        found: dict[int, list[int]] = {}
+        numbers = (number for number, place in enumerate(self.returned) if place == NEVER)
+        for number in sorted(numbers, key=self.invoked.__getitem__):
+            found.setdefault(self.classes[number], []).append(number)
+        return found
+
+    @cached_property
+    def events(self) -> list[tuple[int, int, int]]:
+        """(place, 0 for an invocation or 1 for a return, operation) in order; equal places count as at the same time."""
+        found = [(place, 0, number) for number, place in enumerate(self.invoked)]
+        found += [(place, 1, number) for number, place in enumerate(self.returned) if place != NEVER]
+        found.sort()
+        return found
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -95,19 +121,15 @@ class Problem:
         part.effects = [self.effects[number] for number in numbers]
         part.invoked = [self.invoked[number] for number in numbers]
         part.returned = [returned[number] for number in numbers]
-        part._finish()
         return part
 
-    def events(self) -> list[tuple[int, int, int]]:
-        """(place, 0 for an invocation or 1 for a return, operation) in order; equal places count as at the same time."""
-        found = [(place, 0, number) for number, place in enumerate(self.invoked)]
-        found += [(place, 1, number) for number, place in enumerate(self.returned) if place != NEVER]
-        found.sort()
-        return found
+    def named(self, numbers: Sequence[int]) -> tuple[Op, ...]:
+        """The operations of these numbers."""
+        return tuple(self.operations[number] for number in numbers)
 
 
 def _matters(model: Model, op: Op) -> bool:
-    """Failed operations are not in any order, unless the model says that they observed something.
+    """Failed operations are in no order, unless the model says that they observed something.
 
     An operation that is read-only and never returned may be left out of every order: no answer, no change.
     """

@@ -11,23 +11,25 @@ from typing import Any
 
 import msgspec
 
+from checker.history import Op
+
 VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
 _WORST_FIRST = (INVALID, UNKNOWN, VALID)
 
 
 class Valid(msgspec.Struct, frozen=True):
-    """The operations fit together; `witness` is an order that shows it, as numbers into the problem's operations.
+    """The operations fit together; `witness` is an order that shows it.
 
     Operations that never returned and are not needed are left out of the witness.
     """
 
-    witness: tuple[int, ...]
+    witness: tuple[Op, ...]
 
 
 class Invalid(msgspec.Struct, frozen=True):
     """No order exists; `evidence` are the operations that show it where the way knows (else empty)."""
 
-    evidence: tuple[int, ...] = ()
+    evidence: tuple[Op, ...] = ()
 
 
 class GaveUp(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     """What is known about a history, JSON-able as it stands (`as_dict`).
 
     `verdict` is valid, invalid or unknown. On invalid: `key`, the `first_impossible` operation, the longest linearizable
-    `prefix` (operations with the state after each), `possible_states` at that point, the `core` (a small set of
+    `prefix` (its last operations, each with the state after it; all in all `prefix_length`), `possible_states` at that point, the `core` (a small set of
     operations that is impossible by itself) and an `explanation` in plain English. `per_key` has one row a key.
     """
 
@@ -56,6 +58,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     key: Any = None
     first_impossible: dict[str, Any] | None = None
     prefix: list[dict[str, Any]] = []
+    prefix_length: int = 0
     possible_states: list[str] = []
     core: list[dict[str, Any]] = []
     explanation: str = ""

@@ -1,0 +1,98 @@
+"""The ways to a verdict on one object, and the order in which they are tried.
+
+No algorithm lives here, and no splitting or merging (`check.py`). Each way is exact or says only what it can prove, so the
+order is a matter of speed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from checker import depth, prefixes, reductions, sweep, zones
+from checker.budget import Meter, OutOfBudgetError
+from checker.history import Op
+from checker.models import Model
+from checker.problem import Problem
+from checker.verdict import GaveUp, Invalid, Outcome
+
+Ways = Iterator[tuple[str, Callable[[], Outcome]]]
+"""Names of ways with what they do, in order."""
+
+
+class Answer(NamedTuple):
+    """What came out, and by which way."""
+
+    outcome: Outcome
+    way: str
+
+
+def quick(problem: Problem, meter: Meter) -> Ways:
+    """The near-linear ways, then a depth-first search that ends soon."""
+    yield "prefixes", lambda: prefixes.decide(problem)
+    settled = _settled(problem)
+    if isinstance(settled, Invalid):
+        yield "settling", lambda: settled
+    else:
+        yield "zones", lambda: zones.decide(settled)
+        yield "depth first", lambda: depth.search(settled, meter, max(1 << 12, 4 * len(settled)))
+
+
+def thorough(problem: Problem, meter: Meter) -> Ways:
+    """The order that measured best: relaxed and beams (certain on one side), a longer depth first, the exact sweep."""
+    settled = _settled(problem)
+    if isinstance(settled, Invalid):
+        yield "settling", lambda: settled
+        return
+    if settled.unanswered:
+        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 12)
+        yield "beam of 32", lambda: sweep.beam(settled, meter, 32)
+        yield "depth first", lambda: depth.search(settled, meter, 1 << 16)
+        yield "beam of 256", lambda: sweep.beam(settled, meter, 256)
+    yield "sweep", lambda: sweep.exact(settled, meter, 1 << 14)
+    yield "depth first", lambda: depth.search(settled, meter, 1 << 20)
+    yield "sweep", lambda: sweep.exact(settled, meter, 1 << 22)
+
+
+def refutation(problem: Problem, meter: Meter) -> Ways:
+    """Ways that are good at proving that there is no order, for small searches."""
+    yield "prefixes", lambda: prefixes.decide(problem)
+    settled = _settled(problem)
+    if isinstance(settled, Invalid):
+        yield "settling", lambda: settled
+        return
+    yield "zones", lambda: zones.decide(settled)
+    if settled.unanswered:
+        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 8)
+    yield "sweep", lambda: sweep.exact(settled, meter, 1 << 8)
+
+
+def attempt(ways: Ways, unknown: GaveUp) -> Answer:
+    """Tries ways until one decides; the end of the budget is a reason like any other."""
+    answer = Answer(unknown, "")
+    try:
+        for name, way in ways:
+            answer = Answer(answer.outcome, name)
+            answer = Answer(way(), name)
+            if not isinstance(answer.outcome, GaveUp):
+                break
+    except OutOfBudgetError as error:
+        return Answer(GaveUp(f"{error} during the {answer.way}"), answer.way)
+    return answer
+
+
+def refuted(model: Model, operations: Sequence[Op], meter: Meter) -> bool:
+    """Whether it could be proved with little effort that the operations of this object have no order."""
+    problem = Problem(model, operations)
+    return isinstance(attempt(refutation(problem, meter), GaveUp("not tried")).outcome, Invalid)
+
+
+def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
+    """Decides one object by whatever way answers, for those who ask about parts of a history."""
+    problem = Problem(model, operations)
+    outcome = attempt(quick(problem, meter), GaveUp("not tried")).outcome
+    return attempt(thorough(problem, meter), outcome).outcome if isinstance(outcome, GaveUp) else outcome
+
+
+def _settled(problem: Problem) -> Problem | Invalid:
+    return reductions.settle(problem) if reductions.has_assignment_form(problem) else problem
