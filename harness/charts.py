@@ -71,7 +71,7 @@ def _bands(run: RunFiles, end: float) -> alt.Chart:
     colours = [FAMILY_COLOURS.get(family, OTHER_FAMILY) for family in families]
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_rect(opacity=0.45)
+        .mark_rect(opacity=0.35)
         .encode(
             x=_time(end),
             x2="until:Q",

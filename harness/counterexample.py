@@ -42,32 +42,38 @@ class Fact(msgspec.Struct, frozen=True):
     tone: str = ""
 
 
-def rows(verdict: dict[str, Any]) -> list[Row]:
-    """The operations of the core in the order of their invocations, and the first impossible one."""
+def rows(run: RunFiles) -> list[Row]:
+    """The operations of the core in the order of their invocations, and the first impossible one.
+
+    They are shown as they were recorded: a core may have forgotten answers that it does not need.
+    """
+    verdict = run.violated or {}
     first = verdict.get("first_impossible") or {}
     states = {
         (step.get("op") or {}).get("invoke_index"): str(step.get("state")) for step in verdict.get("prefix") or []
     }
-    ops = {op.get("invoke_index"): op for op in [*(verdict.get("core") or []), *([first] if first else [])]}
-    ordered = sorted(ops.values(), key=lambda op: (op.get("invoke_index") is None, op.get("invoke_index") or 0))
-    return [_row(op, states, first.get("invoke_index"), verdict) for op in ordered]
+    indices = {op.get("invoke_index") for op in [*(verdict.get("core") or []), first]}
+    possible = " or ".join(shorten_state(str(state)) for state in verdict.get("possible_states") or [])
+    return [
+        _row(operation, possible, impossible=True)
+        if operation.asked.i == first.get("invoke_index")
+        else _row(operation, shorten_state(states.get(operation.asked.i, "")), impossible=False)
+        for operation in run.operations
+        if operation.asked.i in indices
+    ]
 
 
-def _row(op: dict[str, Any], states: dict[Any, str], first: Any, verdict: dict[str, Any]) -> Row:
-    index = op.get("invoke_index")
-    impossible = index == first
-    possible = [shorten_state(str(state)) for state in verdict.get("possible_states") or []]
-    end = op.get("return_time")
+def _row(operation: Operation, states: str, *, impossible: bool) -> Row:
     return Row(
-        index=index if isinstance(index, int) else -1,
-        process=str(op.get("process")),
-        operation=question(str(op.get("f")), op.get("value"), 90),
-        result=_result(op),
-        type=str(op.get("type")),
-        start=(op.get("invoke_time") or 0) / MILLISECOND,
-        end=None if end is None else end / MILLISECOND,
-        node=str(op.get("node") or ""),
-        states=" or ".join(possible) if impossible else shorten_state(states.get(index, "")),
+        index=operation.asked.i,
+        process=str(operation.asked.process),
+        operation=question(operation.asked.f, operation.asked.value, 90),
+        result=_result(operation),
+        type=operation.type,
+        start=operation.start / MILLISECOND,
+        end=None if operation.end is None else operation.end / MILLISECOND,
+        node=operation.node,
+        states=states,
         impossible=impossible,
     )
 
@@ -77,16 +83,16 @@ def shorten_state(text: str, most: int = 90) -> str:
     return text if len(text) <= most else f"{text[: most // 3]} \N{HORIZONTAL ELLIPSIS} {text[-most // 2 :]}"
 
 
-def _result(op: dict[str, Any]) -> str:
-    if op.get("type") == "ok":
-        return answer(op.get("result"), 110) if op.get("f") in {"read", "get"} else "ok"
-    error = op.get("error")
-    code = error[0] if isinstance(error, list) and error else error
-    if code == "cas-mismatch" and isinstance(error, list) and len(error) > 1:
-        return f"refused: it holds {shorten(error[1])}"
-    if op.get("type") == "fail":
-        return f"failed ({code})" if code else "failed"
-    return f"unknown ({code})" if code else "unknown"
+def _result(operation: Operation) -> str:
+    done = operation.done
+    if done is None:
+        return "no completion was recorded"
+    if done.type == "ok":
+        return answer(done.value, 110) if operation.asked.f in {"read", "get"} else "ok"
+    if operation.error == "cas-mismatch" and isinstance(done.error, list) and len(done.error) > 1:
+        return f"refused: it holds {shorten(done.error[1])}"
+    word = "failed" if done.type == "fail" else "unknown"
+    return f"{word} ({operation.error})" if operation.error else word
 
 
 def impossible_operation(run: RunFiles) -> Operation | None:

@@ -32,6 +32,7 @@ WORDS = {
 COLOURS = {"pass": "#1b7a46", "violation": "#b8152e", "inconclusive": "#9a5b00", "infrastructure": "#56606e"}
 SECOND = 1_000_000_000
 KIBIBYTE = 1024
+LONG_HEADLINE = 120  # characters
 TONES = {"valid": "good", "invalid": "bad"}
 
 
@@ -160,7 +161,11 @@ def _sentences(run: RunFiles) -> list[str]:
     text = re.sub(r"^(safety|liveness): ", "", text)
     text = text[:1].upper() + text[1:]
     parts = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", text)
-    return [parts[0] if parts[0].endswith((".", "!", "?")) else parts[0] + ".", *parts[1:]]
+    # A headline says what happened; why that cannot be follows after its colon.
+    claim, colon, why = parts[0].partition(": ")
+    if colon and len(parts[0]) > LONG_HEADLINE and len(claim) > LONG_HEADLINE // 3:
+        parts[:1] = [claim, why[:1].upper() + why[1:]]
+    return [part if part.endswith((".", "!", "?", ")")) else part + "." for part in parts]
 
 
 def _chips(run: RunFiles) -> list[tuple[str, str]]:
@@ -203,7 +208,7 @@ def _what(run: RunFiles, outcome: str, sentences: list[str]) -> What:
     match outcome:
         case "violation" if run.violated is not None:
             facts = surroundings(run)
-            return What("What went wrong", sentences[1:], reasons[1:], facts, rows(run.violated))
+            return What("What went wrong", sentences[1:], reasons[1:], facts, rows(run))
         case "violation":
             return What("What went wrong", sentences[1:], reasons)
         case "pass":
@@ -316,6 +321,8 @@ def _figures(run: RunFiles) -> dict[str, Any]:
     quantiles = quantiles[(quantiles["f"] == "all") | (quantiles["phase"] == "all")].replace(
         {"f": {"all": "all operations"}, "phase": {"all": "whole run"}}
     )
+    for column in ("p50_ms", "p90_ms", "p99_ms", "max_ms"):
+        quantiles[column] = quantiles[column].map("{:.2f}".format)
     return {
         "figures": [{"name": name, "value": form.format(value)} for name, value, form in shown if value == value],  # noqa: PLR0124 - not a number
         "latency": quantiles.to_dict("records"),
@@ -386,7 +393,7 @@ def _explanation(run: RunFiles, verdict: dict[str, Any]) -> str:
         "| # | process | operation | result | interval, ms | node | state after it |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in rows(verdict):
+    for row in rows(run):
         end = "open" if row.end is None or row.type == "info" else f"{row.end:.1f}"
         states = f"**impossible**; possible: {row.states}" if row.impossible else row.states
         cells = (str(row.index), row.process, row.operation, row.result, f"{row.start:.1f} - {end}", row.node, states)
@@ -404,7 +411,7 @@ def _window(run: RunFiles) -> str:
             colour=COLOURS["violation"],
             css=asset("page.css"),
             script=asset("page.js"),
-            what=What("Counterexample", _sentences(run), [], surroundings(run), rows(run.violated or {})),
+            what=What("Counterexample", _sentences(run), [], surroundings(run), rows(run)),
             timeline_data=as_data(timeline(run, core_only=True)),
             commands=_commands(run),
         )

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const OK = 0, FAIL = 1, INFO = 2;
-  const RULER = 24, ROW = 20, NODE_ROW = 18, GAP = 8, LANE = 20, THIN_LANE = 13, OVERVIEW = 46;
+  const RULER = 24, ROW = 20, NODE_ROW = 20, GAP = 8, LANE = 20, THIN_LANE = 13, OVERVIEW = 46;
   const byId = (id) => document.getElementById(id);
 
   /* Buttons that copy a command; pages opened from a file have no clipboard API everywhere. */
@@ -250,8 +250,7 @@
     for (const span of data.leaders.filter((each) => each.node === row.node)) drawLeadership(view, row, span);
     for (const span of data.outages.filter((each) => each.node === row.node)) {
       const [left, right] = spanX(view, span);
-      bar(view, left, right, row.y + 2, row.height - 4, colours.surface);
-      bar(view, left, right, row.y + 3, row.height - 6, familyColour(view, span.family));
+      bar(view, left, right, row.y + 2, row.height - 4, familyColour(view, span.family));
       context.font = `12px ${colours.sans}`;
       barText(view, span.family === "kill" ? "down" : "paused", left, right, middle, "#191c22");
     }
@@ -264,7 +263,7 @@
     const draw = (start, until, colour, words) => {
       if (until <= start) return;
       const [left, right] = spanX(view, { start, end: until });
-      bar(view, left, right, row.y + 3, row.height - 6, colour);
+      bar(view, left, right, row.y + 2, row.height - 4, colour);
       view.context.font = `12px ${view.colours.sans}`;
       barText(view, words, left, right, row.y + row.height / 2, "#fff");
     };
@@ -715,8 +714,10 @@
     onScheme(render);
   }
 
-  /* A log opens at the moment that it is shown for. */
-  function scrollLogs() {
+  /* Long tables open where it happened: the counterexample at its impossible operation, a log at that moment. */
+  function scrollToIt() {
+    const impossible = byId("first-impossible"), core = impossible && impossible.closest(".core");
+    if (core) core.scrollTop = impossible.offsetTop - core.clientHeight / 2;
     for (const row of document.querySelectorAll(".log tr.at")) {
       const log = row.closest(".log"), centre = () => { log.scrollTop = row.offsetTop - log.clientHeight / 2; };
       centre();
@@ -726,6 +727,6 @@
 
   wireCopyButtons();
   startTimeline();
-  scrollLogs();
+  scrollToIt();
   startCharts().catch((error) => { byId("chart-rate").textContent = `The charts could not be drawn: ${error.message}`; });
 })();

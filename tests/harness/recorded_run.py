@@ -13,6 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from checker import Budget, History, check, make_model
+
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -66,16 +68,18 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     recorder = Recorder()
     _load(recorder, Random(seed), seconds, rate, concurrency)
-    stale = _stale_read(recorder, concurrency) if violation else None
+    if violation:
+        _stale_read(recorder, concurrency)
     events = [
-        {"i": number, "t": at, **event} for number, (at, _, event) in enumerate(sorted(recorder.events, key=lambda e: e[:2]))
+        {"i": number, "t": at, **event}
+        for number, (at, _, event) in enumerate(sorted(recorder.events, key=lambda e: e[:2]))
     ]
     _lines(folder / "history.jsonl", events)
     _lines(folder / "faults.jsonl", _faults())
     _lines(folder / "cluster.jsonl", _cluster())
     _nodes(folder)
     (folder / "checks").mkdir(exist_ok=True)
-    verdicts = _verdicts(events, stale)
+    verdicts = _verdicts(events)
     for name, verdict in verdicts.items():
         _json(folder / "checks" / f"{name}.json", verdict)
     _json(folder / "schedule.json", [])
@@ -98,9 +102,7 @@ def _load(recorder: Recorder, draw: Random, seconds: float, rate: float, concurr
         heapq.heappush(free, (end, worker, process + concurrency if type_ == "info" else process))
 
 
-def _operation(
-    recorder: Recorder, draw: Random, start: float, worker: int, process: int, op: str
-) -> tuple[float, str]:
+def _operation(recorder: Recorder, draw: Random, start: float, worker: int, process: int, op: str) -> tuple[float, str]:
     f, workload, key, value = _asked(recorder, draw, start)
     asked = {"process": process, "worker": worker, "workload": workload, "f": f, "key": key, "value": value, "op": op}
     recorder.add(round(start * SECOND), {"type": "invoke", **asked})
@@ -162,7 +164,7 @@ def _answered(recorder: Recorder, f: str, key: str, value: Any) -> tuple[str, An
     return "ok", value, None
 
 
-def _stale_read(recorder: Recorder, concurrency: int) -> dict[str, Any]:
+def _stale_read(recorder: Recorder, concurrency: int) -> None:
     """Adds: write 9001 ok, write 9002 ok, then the deposed leader n3, alone behind a cut, still answers 9001."""
     steps = (
         (4.91, 4.918, 1, "write", 9001, 9001, "n5"),
@@ -173,14 +175,20 @@ def _stale_read(recorder: Recorder, concurrency: int) -> dict[str, Any]:
     )
     for start, end, number, f, asked, answered, node in steps:
         process = 900 * concurrency + number
-        common = {"process": process, "worker": number, "workload": "register", "f": f, "key": "r77", "op": f"x-{number}"}
+        common = {
+            "process": process,
+            "worker": number,
+            "workload": "register",
+            "f": f,
+            "key": "r77",
+            "op": f"x-{number}",
+        }
         recorder.add(round(start * SECOND), {"type": "invoke", **common, "value": asked})
         done: dict[str, Any] = {"type": "ok", **common, "value": answered, "node": node}
         if answered is None:
             done |= {"type": "info", "value": asked, "error": ["timeout", f"{node}: no answer in 335 ms"]}
             done["attempts"] = [{"node": node, "error": "timeout"}]
         recorder.add(round(end * SECOND), done)
-    return {"key": "r77", "processes": [900 * concurrency + number for number in range(1, 6)]}
 
 
 def _faults() -> list[dict[str, Any]]:
@@ -246,46 +254,29 @@ def _nodes(folder: Path) -> None:
         if node == "n3":
             for step in range(40):
                 at = round((4.2 + step * 0.05) * SECOND)
-                events.append({"v": 1, "t": at + HOST_OFFSET, "node": node, "kind": "appended", "first": 800 + step, "last": 800 + step, "term": 1, "digest": "5e1c"})
+                events.append(
+                    {
+                        "v": 1,
+                        "t": at + HOST_OFFSET,
+                        "node": node,
+                        "kind": "appended",
+                        "first": 800 + step,
+                        "last": 800 + step,
+                        "term": 1,
+                        "digest": "5e1c",
+                    }
+                )
         _lines(place / "events.jsonl", sorted(events, key=lambda event: event["t"]))
         (place / "stderr.log").write_text(f"{node} listens\n{node} <script>alert('a log line is no markup')</script>\n")
 
 
-def _verdicts(events: list[dict[str, Any]], stale: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    verdicts = {}
+def _verdicts(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the checker says about it."""
+    found = {}
     for name, model in (("register", "cas-register"), ("append", "append")):
-        count = sum(event["workload"] == name and event["type"] == "invoke" for event in events)
-        verdicts[name] = {
-            "workload": name, "verdict": "valid", "reason": "", "model": model, "way": "zones", "operations": count,
-            "seconds": 0.412, "key": None, "first_impossible": None, "prefix": [], "possible_states": [], "core": [],
-            "explanation": "", "per_key": [{"key": "r0", "verdict": "valid", "operations": 204, "unanswered": 1, "way": "zones", "seconds": 0.01, "reason": ""}],
-        }  # fmt: skip
-    if stale:
-        verdicts["register"] |= _invalid(events, stale)
-    return verdicts
-
-
-def _invalid(events: list[dict[str, Any]], stale: dict[str, Any]) -> dict[str, Any]:
-    ops = []
-    for process in stale["processes"]:
-        asked, done = (event for event in events if event["process"] == process)
-        ops.append({
-            "process": process, "f": asked["f"], "key": asked["key"], "value": asked["value"], "type": done["type"],
-            "result": done["value"] if done["type"] == "ok" else None, "error": done.get("error"),
-            "invoke_index": asked["i"], "return_index": done["i"], "invoke_time": asked["t"], "return_time": done["t"],
-            "node": done.get("node"), "op": asked["op"],
-        })  # fmt: skip
-    first, second, _, _, last = ops
-    reader = last["process"]
-    return {
-        "verdict": "invalid", "key": "r77", "first_impossible": last, "possible_states": ["9002"],
-        "prefix": [{"op": first, "state": "9001"}, {"op": second, "state": "9002"}, {"op": ops[3], "state": "9002"}],
-        "core": [first, second, last],
-        "explanation": (
-            f"Process {reader} read 9001 from key r77 at n3, but the only state possible at that time was 9002. "
-            f"Process {second['process']} had written 9002 over 9001, and had its answer 139 ms before the read was asked."
-        ),
-    }  # fmt: skip
+        history = History.from_events(event for event in events if event["workload"] == name)
+        found[name] = {"workload": name, **check(history, make_model(model), Budget(seconds=60)).as_dict()}
+    return found
 
 
 def _run(
@@ -295,7 +286,9 @@ def _run(
     explanation = verdicts["register"]["explanation"] or None
     reasons = {
         "violation": [f"safety: register is not linearizable: {explanation}"],
-        "inconclusive": ["not earned: elections after kills of the leader: asked at least 1, seen no leader was killed"],
+        "inconclusive": [
+            "not earned: elections after kills of the leader: asked at least 1, seen no leader was killed"
+        ],
         "infrastructure": ["n2 died without having been killed (exit 3); its last lines: out of paper"],
         "pass": ["linearizable; every fault was shown to bite and to heal, and every floor was met"],
     }[outcome]
