@@ -2,8 +2,9 @@
 
 from checker.budget import Budget
 from checker.check import check
-from checker.history import History, HistoryError, HistoryWriter, Op
+from checker.history import History, HistoryError, Op
 from checker.models import MODELS, Model, ModelError, make_model
+from checker.recorder import HistoryWriter
 from checker.verdict import Verdict
 
 __all__ = [

@@ -11,7 +11,7 @@ from checker.budget import Budget
 from checker.command import check_file, initial_value
 from checker.formats import FORMATS
 from checker.history import HistoryError
-from checker.models import MODELS, NOTHING, ModelError
+from checker.models import MODELS, ModelError
 from checker.verdict import INVALID, VALID
 
 _STATUS = {VALID: 0, INVALID: 1}
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file")
     parser.add_argument("--model", required=True, help=f"one of {', '.join(MODELS)}")
     parser.add_argument("--init", help="the initial value (JSON, nil or plain text); default: the model's own")
-    parser.add_argument("--format", default="auto", choices=["auto", *FORMATS])
+    parser.add_argument("--format", choices=list(FORMATS), help="default: found by content")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="the budget; when it is used up the verdict is unknown"
     )
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = check_file(
             given.file,
             given.model,
-            NOTHING if given.init is None else initial_value(given.init),
+            None if given.init is None else initial_value(given.init),
             given.format,
             Budget(seconds=given.seconds),
             allow_torn_tail=given.allow_torn_tail,

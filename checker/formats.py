@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from checker.edn import EdnError, read_forms
@@ -29,10 +30,10 @@ class _TornError(Exception):
         self.line = line
 
 
-def load(path: str, format_name: str = "auto", *, allow_torn_tail: bool = False) -> History:
+def load(path: str | Path, format_name: str | None = None, *, allow_torn_tail: bool = False) -> History:
     """The history in a file. Raises `HistoryError` on what is not well formed, `OSError` where there is no such file.
 
-    `format_name` is one of `FORMATS`, or auto. With `allow_torn_tail` a last event that was cut off in the middle is
+    `format_name` is one of `FORMATS`; None finds it by content. With `allow_torn_tail` a last event that was cut off in the middle is
     dropped, and `History.warnings` says so.
     """
     with open(path, "rb") as file:
@@ -40,12 +41,12 @@ def load(path: str, format_name: str = "auto", *, allow_torn_tail: bool = False)
     return loads(data, format_name, allow_torn_tail=allow_torn_tail)
 
 
-def loads(data: bytes, format_name: str = "auto", *, allow_torn_tail: bool = False) -> History:
+def loads(data: bytes, format_name: str | None = None, *, allow_torn_tail: bool = False) -> History:
     """The history in these bytes; see `load`."""
     text = _text(data, allow_torn_tail=allow_torn_tail)
-    if format_name not in {"auto", *FORMATS}:
-        raise HistoryError(f"unknown format {format_name!r}, expected auto or one of {', '.join(FORMATS)}")
-    read = FORMATS[detect(text) if format_name == "auto" else format_name]
+    if format_name is not None and format_name not in FORMATS:
+        raise HistoryError(f"unknown format {format_name!r}, expected one of {', '.join(FORMATS)}")
+    read = FORMATS[format_name or detect(text)]
     events: list[Mapping[str, Any]] = []
     lines: list[int] = []
     warnings: list[str] = []

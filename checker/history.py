@@ -3,14 +3,14 @@
 An event is a mapping as one line of `history.jsonl` holds it; an operation (`Op`) is an invocation with its completion.
 Order is the order of the events, never that of their times: times of one recorder can be equal, times of several
 machines can't be compared at all, and an interval that is too narrow accuses an innocent store. Opinions about what an
-operation means do not live here (`models.py`), nor do other file formats (`formats.py`).
+operation means do not live here (`models.py`), nor do files (`recorder.py`, `formats.py`).
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -237,37 +237,6 @@ class History:
     def prefix(self, end: int) -> History:
         """The history up to and with the event at `end`: later invocations are gone, open operations never returned."""
         return History(_cut(op, end) for op in self.operations if op.invoked <= end)
-
-
-class HistoryWriter:
-    """Writes a history as JSON lines, each flushed as it happens, and refuses what would not be well formed.
-
-    Opened for appending in binary, one write a line: what was written survives a killed harness.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._file: BinaryIO = open(path, "ab")  # noqa: SIM115 - closed by close(), it lives as long as the run
-        self._encoder = msgspec.json.Encoder(enc_hook=str)
-        self._pairing = Pairing()
-        self._next = 0
-
-    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes one event, numbered (`i`) if it has no number, and returns it as written. Raises `HistoryError`."""
-        numbered = {"i": self._next, **event}
-        self._pairing.take(numbered, self._next + 1)
-        self._next = numbered["i"] + 1
-        self._file.write(self._encoder.encode(numbered) + b"\n")
-        self._file.flush()
-        return numbered
-
-    @property
-    def open_processes(self) -> list[int]:
-        """The processes that have an open operation, in the order of their invocations."""
-        return sorted(self._pairing.open, key=lambda process: self._pairing.open[process].position)
-
-    def close(self) -> None:
-        """Closes the file; operations that are still open stay so, which is what their readers must know."""
-        self._file.close()
 
 
 def _operation(process: int, start: _Open, position: int | None, kind: str, end: Mapping[str, Any]) -> Op:

@@ -137,7 +137,7 @@ class AppendList(Model):
 
     functions = frozenset({"append", "read"})
 
-    def __init__(self, init: Any = (), name: str = "append") -> None:
+    def __init__(self, init: Any = None, name: str = "append") -> None:
         self.name = name
         if init is not None and not isinstance(init, list | tuple):
             raise ModelError(f"the initial value of model {name} must be a list, not {init!r}")
@@ -165,7 +165,7 @@ class KeyValueStrings(Model):
 
     functions = frozenset({"get", "put", "append"})
 
-    def __init__(self, init: Any = "", name: str = "kv") -> None:
+    def __init__(self, init: Any = None, name: str = "kv") -> None:
         self.name = name
         if init is not None and not isinstance(init, str):
             raise ModelError(f"the initial value of model {name} must be a string, not {init!r}")
@@ -202,13 +202,16 @@ MODELS: dict[str, Callable[..., Model]] = {
 """The models by the names that `--model` takes."""
 
 
-def make_model(name: str, init: Any = NOTHING) -> Model:
-    """The model of this name, with an initial value if one is given. Raises `ModelError` naming the nearest known."""
+def make_model(name: str, init: Any = None) -> Model:
+    """The model of this name with an initial value (None: nil for a register, else empty).
+
+    Raises `ModelError` where there is no such model, naming the nearest known, or where the value does not fit it.
+    """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(f"unknown model {name!r}: {hint}known are {', '.join(sorted(MODELS))}")
-    return MODELS[name](name=name) if init is NOTHING else MODELS[name](init, name=name)
+    return MODELS[name](init, name=name)
 
 
 def require_known(history: History, model: Model) -> None:

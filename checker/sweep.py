@@ -341,21 +341,21 @@ class _Closure:
         """
         known = self._awaited.get((state, done))
         if known is None:
-            known = self._awaited[state, done] = self._look(state, done)
+            known = self._awaited[state, done] = _has_looker(self.sweep, state, done)
         return known
 
-    def _look(self, state: int, done: int) -> bool:
-        sweep = self.sweep
-        problem = sweep.problem
-        step = problem.transitions.step
-        for open_operations in (sweep.readers, sweep.updates):
-            for number, bit in open_operations.items():
-                if not bit & (done | sweep.blind) and step(state, problem.classes[number]) != ILLEGAL:
-                    return True
-        return any(
-            sweep.available[klass] and problem.kinds[numbers[0]] != Kind.BLIND and step(state, klass) != ILLEGAL
-            for klass, numbers in problem.unanswered.items()
-        )
+
+def _has_looker(sweep: Sweep, state: int, done: int) -> bool:
+    problem = sweep.problem
+    step = problem.transitions.step
+    for open_operations in (sweep.readers, sweep.updates):
+        for number, bit in open_operations.items():
+            if not bit & (done | sweep.blind) and step(state, problem.classes[number]) != ILLEGAL:
+                return True
+    return any(
+        sweep.available[klass] and problem.kinds[numbers[0]] != Kind.BLIND and step(state, klass) != ILLEGAL
+        for klass, numbers in problem.unanswered.items()
+    )
 
 
 def _twins(sweep: Sweep) -> dict[int, dict[int, int]]:
