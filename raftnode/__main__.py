@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from raftnode import events, storage, wire
+from raftnode.bugs import BUGS
 from raftnode.build import CURRENT, Build
 from raftnode.messages import Limits
 from raftnode.server import EXIT_USAGE, Settings, say, serve
@@ -81,9 +82,10 @@ def parse_limits(text: str, limits: Limits) -> Limits:
 
 def find_build(name: str) -> Build:
     """`current`, or `bug:NAME`."""
-    if name == "current":
-        return CURRENT
-    raise UsageError(f"--build: there is no build {name!r}: {nearest(name, ['current'])}")
+    builds = {"current": CURRENT, **{bug.build.name: bug.build for bug in BUGS.values()}}
+    if name in builds:
+        return builds[name]
+    raise UsageError(f"--build: there is no build {name!r}: {nearest(name, list(builds))}")
 
 
 def parse_arguments(arguments: list[str]) -> tuple[Settings, Build]:
