@@ -61,7 +61,9 @@ def request_for(worker: Worker, prefer: str, deadline: int, attempt_timeout: int
 
 
 def completion_of(op: Op, completion: Completion) -> tuple[Op, list[Any]]:
-    """What became of an operation: the completed op, and its error as `[code, sentence]` (empty when ok).
+    """What became of an operation: the completed op, and its error as `[code, detail]` (empty when ok).
+
+    The detail is a sentence; of a refused compare-and-set it is the value that was met, which says something of the state.
 
     - an attempt with an answer decides: ok, whatever earlier attempts came to (they carried the same key);
     - a read that was not answered changed nothing: fail;
@@ -79,7 +81,7 @@ def completion_of(op: Op, completion: Completion) -> tuple[Op, list[Any]]:
     if not certain and _certainly_nothing(last):
         # The last refusal does not undo an earlier attempt whose end nobody saw: name that one.
         code = next(attempt.error for attempt in completion.attempts if not _certainly_nothing(attempt))
-    return msgspec.structs.replace(op, type="fail" if certain else "info", error=code), [code, _sentence(last)]
+    return msgspec.structs.replace(op, type="fail" if certain else "info", error=code), [code, _detail(code, last)]
 
 
 def _answer(op: Op, attempt: Attempt) -> tuple[bool, Any]:
@@ -106,7 +108,9 @@ def _certainly_nothing(attempt: Attempt) -> bool:
     return not attempt.sent
 
 
-def _sentence(attempt: Attempt) -> str:
+def _detail(code: str, attempt: Attempt) -> Any:
+    if code == "cas-mismatch":
+        return attempt.body["actual"]
     if attempt.status:
         detail = attempt.body.get("message", "") if isinstance(attempt.body, dict) else ""
         return f"{attempt.node} answered {attempt.status} {attempt.error}" + (f": {detail}" if detail else "")
