@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 HELPER_DOCKERFILE = ROOT / "docker" / "helper.Dockerfile"
 FIXED_TIME = 1_700_000_000
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
 
 Say = Callable[[str], None]
@@ -252,7 +253,7 @@ def _build(engine: Engine, tag: str, base: str, context: bytes) -> None:
     errors: list[str] = []
     try:
         for line in engine.api.build(**arguments, rm=True, forcerm=True, decode=True):
-            said += str(line.get("stream", "")).splitlines()
+            said += COLOUR.sub("", str(line.get("stream", ""))).splitlines()
             errors += str(line.get("error", "")).splitlines()
     except (APIError, RequestException) as error:
         raise ClusterError(f"the image {tag} could not be built: {words_of(error)}") from error

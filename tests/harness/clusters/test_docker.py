@@ -22,7 +22,16 @@ from harness.builds import ROOT, Build
 from harness.clusters import docker as docker_cluster
 from harness.clusters import engine as engine_module
 from harness.clusters.bridge import FilterError
-from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError, Fault, FaultProgress, NodeEvent
+from harness.clusters.cluster import (
+    NANOSECONDS,
+    Cluster,
+    ClusterError,
+    Completion,
+    Fault,
+    FaultProgress,
+    NodeEvent,
+    Request,
+)
 from harness.clusters.docker import DockerCluster, open_docker, sweep_stale_docker
 from harness.clusters.engine import LABEL_RUN, in_parallel, labels_of, make_network, owner_of, remove_network
 from harness.clusters.image import ensure_image
@@ -45,10 +54,9 @@ def open_in(folder: Path, build: Build | None = None) -> DockerCluster:
 
 @pytest.fixture(scope="module")
 def cluster(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerCluster]:
-    """Three nodes, whose first leader is known."""
+    """Three nodes with clients."""
     opened = open_in(tmp_path_factory.mktemp("run"))
     try:
-        until(opened, lambda report: isinstance(report, NodeEvent) and report.kind == "leader-elected")
         yield opened
     finally:
         opened.close()
@@ -126,6 +134,37 @@ def test_a_partition_bites_and_heals_with_evidence(cluster: DockerCluster) -> No
     assert all(cluster.status().values())
     cluster.heal(halves.id)
     assert phase(cluster, halves.id, "heal-shown").evidence["probes_passed"] == bitten.evidence["probes_blocked"]
+
+
+def test_clients_are_answered_and_are_cut_off_with_their_home_node(cluster: DockerCluster) -> None:
+    """Quote (faults.md): 'Clients on the host reach a node through the bridge's input and output'."""
+    assert asked(cluster, 0, "n2").attempts[0].status == 404  # a key that nobody wrote
+    alone = fault("partition", "isolate-one")
+    cluster.inject(alone)
+    phase(cluster, alone.id, "bitten")
+    across, beside, home = asked(cluster, 0, "n2"), asked(cluster, 1, "n2"), asked(cluster, 0, "n1")
+    cluster.heal(alone.id)
+    phase(cluster, alone.id, "heal-shown")
+    assert across.attempts[0].status == 0  # worker 0 stands beside n1
+    assert beside.attempts[0].status != 0  # worker 1 beside n2
+    assert home.attempts[0].status != 0  # its home is always in reach
+
+
+def asked(cluster: DockerCluster, worker: int, node: str) -> Completion:
+    """What became of a read by a worker that asks this node first."""
+    request = Request(
+        worker=worker,
+        op=f"op-{time.monotonic_ns()}",
+        f="read",
+        key="nobody-wrote-it",
+        value=None,
+        prefer=node,
+        deadline=NANOSECONDS,
+        attempt_timeout=NANOSECONDS * 2 // 5,
+    )
+    cluster.submit(request)
+    seen = until(cluster, lambda report: isinstance(report, Completion) and report.op == request.op)
+    return next(each for each in seen if isinstance(each, Completion) and each.op == request.op)
 
 
 def test_a_one_way_cut_lets_the_other_way_pass(cluster: DockerCluster) -> None:
