@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def _find_uv(root: Path) -> Path | None:
     if done.returncode == 0:
         return uv
     if UNREACHABLE.search(done.stdout):
-        raise SetupError(_unreachable(done.stdout))
+        raise SetupError(_unreachable(root))
     _say(f"  no uv for this machine ({_last_words(done.stdout)}): pip does its work, which takes longer\n")
     return None
 
@@ -172,7 +173,7 @@ def _install(root: Path, folder: Path, lock: Path, uv: Path | None) -> None:
         done = _pip(root, folder, lock)
     if done.returncode != 0:
         if UNREACHABLE.search(done.stdout):
-            raise SetupError(_unreachable(done.stdout))
+            raise SetupError(_unreachable(root))
         raise SetupError(f"the packages of {lock.relative_to(root)} could not be installed: {_last_words(done.stdout)}")
 
 
@@ -207,11 +208,13 @@ def _call(command: list[str], environment: dict[str, str] | None = None) -> subp
     )
 
 
-def _unreachable(output: str) -> str:
-    host = re.search(r"host='([^']+)', port=(\d+)", output)
-    where = f" at {host[1]}:{host[2]}" if host else ""
+def _unreachable(root: Path) -> str:
+    index = urllib.parse.urlsplit(_uv_environment(root).get("UV_DEFAULT_INDEX", "https://pypi.org/simple"))
+    where = index.hostname or index.path  # not the whole address, which may hold a password
+    if index.port:
+        where += f":{index.port}"
     return (
-        f"the package index{where} cannot be reached, and what is locked has to come from one: connect to the network,"
+        f"the package index at {where} cannot be reached, and what is locked has to come from one: connect to the network,"
         " or set PIP_INDEX_URL to an index that answers, and start again"
     )
 
