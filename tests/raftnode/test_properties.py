@@ -99,10 +99,12 @@ class Watch:
         if not pre and disk.hard_state.term < term:
             raise Broken(f"{node} spoke of term {term}, its disk knows {disk.hard_state.term}")
         if isinstance(message, VoteReply) and message.granted and not message.pre:
-            if self.votes.setdefault((node, message.term), effect.to) != effect.to:
+            given = self.votes.setdefault((node, message.term), effect.to)
+            if given != effect.to:
                 raise Broken(f"{node} voted twice in term {message.term}")
-        if isinstance(message, AppendReply) and message.success and message.term == self.network.core(node).term:
-            if len(disk.entries) < message.match:
+        if isinstance(message, AppendReply) and message.success:
+            current = message.term == self.network.core(node).term
+            if current and len(disk.entries) < message.match:
                 raise Broken(f"{node} acknowledged {message.match}, its disk has {len(disk.entries)}")
 
 
@@ -188,8 +190,12 @@ def test_the_right_core_keeps_its_promises_under_a_hostile_network_and_forgetful
 def test_the_same_play_shows_planted_bugs(name: str) -> None:
     """A check that nothing can break proves nothing."""
     with pytest.raises(Broken):
-        for seed in range(300):
-            play(seed, BUGS[name].build)
+        _play_many(BUGS[name].build)
+
+
+def _play_many(build: Build) -> None:
+    for seed in range(300):
+        play(seed, build)
 
 
 def test_a_retry_through_a_leader_change_is_applied_once_and_gets_the_first_answer() -> None:
