@@ -52,31 +52,31 @@ class Site(msgspec.Struct, frozen=True):
 
     def status_of(self, node: str) -> dict[str, Any] | None:
         """The node's answer to `GET /status`, None if it gives none in time."""
-        connection = http.client.HTTPConnection(
-            self.containers[node].address,
-            CLIENT_PORT,
-            timeout=STATUS_SECONDS,
-            source_address=(self.observer, 0) if self.network else None,
-        )
-        try:
-            connection.request("GET", "/status")
-            answer = msgspec.json.decode(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, msgspec.DecodeError):
-            return None
-        finally:
-            connection.close()
-        return answer if isinstance(answer, dict) else None
+        return status_at(self.containers[node].address, CLIENT_PORT, self.observer if self.network else "")
+
+
+def status_at(host: str, port: int, source: str = "") -> dict[str, Any] | None:
+    """The answer to `GET /status` there, asked from the address `source`; None if there is none in time."""
+    where = (source, 0) if source else None
+    connection = http.client.HTTPConnection(host, port, timeout=STATUS_SECONDS, source_address=where)
+    try:
+        connection.request("GET", "/status")
+        answer = msgspec.json.decode(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        return None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else None
 
 
 class Abandoned(Exception):
     """The cluster is being closed: what a fault acts on is removed, and nobody listens any more."""
 
 
-class Life:
+class FaultLife:
     """One fault from its start to its end."""
 
-    def __init__(self, site: Site, fault: Fault, tell: Tell, *, leader: str) -> None:
-        self.site = site
+    def __init__(self, fault: Fault, tell: Tell, *, leader: str) -> None:
         self.fault = fault
         self.resolved: dict[str, Any] = {"leader": leader}
         self._ended = threading.Event()
@@ -104,12 +104,20 @@ class Life:
             raise Abandoned
         return ended
 
-    def until_ended(self, bites: Callable[[], Evidence | None]) -> None:
-        """Looks until the fault bites, at most until it ends; says so; then waits for its end. Raises `Abandoned`."""
+    def until_ended(self, bites: Callable[[], Evidence | None], hold_seconds: float = 0.0) -> None:
+        """Looks until the fault bites, at most until it ends; says so; then waits for its end. Raises `Abandoned`.
+
+        A fault that is asked to end before it could bite may hold on for so many seconds more: what it acts on may be
+        held down by a fault of another family.
+        """
+        end = 0.0
         while (evidence := bites()) is None:
             if self.wait_for_end(AGAIN_SECONDS):
-                self.tell("not-bitten")
-                return
+                end = end or time.monotonic() + hold_seconds
+                if time.monotonic() >= end:
+                    self.tell("not-bitten")
+                    return
+                time.sleep(AGAIN_SECONDS)
         self.tell("bitten", **evidence)
         self.wait_for_end()
 
@@ -123,3 +131,11 @@ class Life:
             time.sleep(AGAIN_SECONDS)
             self.wait_for_end(0)
         self.tell("heal-shown", **evidence)
+
+
+class Life(FaultLife):
+    """One fault on containers."""
+
+    def __init__(self, site: Site, fault: Fault, tell: Tell, *, leader: str) -> None:
+        super().__init__(fault, tell, leader=leader)
+        self.site = site

@@ -1,0 +1,120 @@
+"""What a run on this machine has started, kept in a file, so that a later run can remove what outlived its owner.
+
+Nodes die with their harness anyway (`leash.py`); this is for the cases in which they did not. A process is known by its
+id and the time at which it began: ids alone are used again. Not here: how processes are started (`processes.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import msgspec
+
+from harness.clusters.cluster import ClusterError
+
+BEGAN = (
+    19  # place of a process's start time (clock ticks since boot) among the fields behind its name in /proc/<pid>/stat
+)
+STATE = 0
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A process: its id, when it began, and what it is to a reader."""
+
+    pid: int
+    began: int
+    name: str
+
+
+class State(msgspec.Struct):
+    """What the file of a run holds."""
+
+    run: str
+    owner: Child
+    children: list[Child] = []
+
+
+def stat_of(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; [] if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def began(pid: int) -> int:
+    """When a process began, in clock ticks since boot; 0 if there is none, or only what is left for its parent to see."""
+    fields = stat_of(pid)
+    return int(fields[BEGAN]) if fields and fields[STATE] not in {"Z", "X"} else 0
+
+
+def folder() -> Path:
+    """Where the files of runs lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain" / "runs"
+
+
+class Ledger:
+    """The file of one run. Its methods may be called from any thread."""
+
+    def __init__(self, run: str) -> None:
+        """Writes the file. Raises `ClusterError` where it cannot be written."""
+        self._path = folder() / f"{run}.json"
+        self._state = State(run, Child(os.getpid(), began(os.getpid()), "harness"))
+        self._lock = threading.Lock()
+        self._write()
+
+    def add(self, pid: int, name: str) -> None:
+        """A process was started; one of the same name before it is forgotten."""
+        with self._lock:
+            others = [child for child in self._state.children if child.name != name]
+            self._state.children = [*others, Child(pid, began(pid), name)]
+            self._write()
+
+    def remove(self) -> None:
+        """The run has ended and left nothing."""
+        self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        draft = self._path.with_suffix(".new")
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(msgspec.json.encode(self._state))
+            draft.replace(self._path)
+        except OSError as error:
+            raise ClusterError(
+                f"cannot note the processes of this run in {self._path}: {error.strerror}; set XDG_CACHE_HOME to a"
+                " folder that can be written"
+            ) from error
+
+
+def sweep_stale() -> list[str]:
+    """Kills the processes of runs whose harness is gone, and removes their files; says what was killed."""
+    gone: list[str] = []
+    for path in sorted(folder().glob("*.json")):
+        try:
+            state = msgspec.json.decode(path.read_bytes(), type=State)
+        except FileNotFoundError:
+            continue  # that run has just ended
+        except msgspec.DecodeError:
+            path.unlink(missing_ok=True)
+            continue
+        if began(state.owner.pid) == state.owner.began:
+            continue
+        gone += [f"{child.name} of run {state.run} (process {child.pid})" for child in state.children if _kill(child)]
+        path.unlink(missing_ok=True)
+    return gone
+
+
+def _kill(child: Child) -> bool:
+    """Kills a process if it is still the one that was noted; returns whether it was."""
+    if not child.began or began(child.pid) != child.began:
+        return False
+    try:
+        os.kill(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

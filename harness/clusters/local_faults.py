@@ -1,0 +1,281 @@
+"""Faults on local processes: each is requested, installed, shown to bite, healed and shown to have healed.
+
+A cut is shown by frames that nobody answers any more and by what the links dropped; a kill by the wait status and,
+afterwards, by another process that answers; a pause by the kernel's state of the process and a request that nobody
+answers. A fault lives in a thread of its own. Faults of several families overlap: one that finds what it acts on held
+down by another waits for it. Not here: which faults there are and whom they hit (`harness/nemesis.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from harness.clusters.cluster import NANOSECONDS, ClusterError, Fault
+from harness.clusters.fault_life import AGAIN_SECONDS, Abandoned, Evidence, FaultLife, Tell, status_at
+from harness.clusters.link_control import Links
+from harness.clusters.processes import HOST, NodeProcess
+from harness.nemesis import Edge, edges_of, targets_of
+
+KILLED = -9  # the wait status of a process that signal 9 ended
+HOLD_SECONDS = 4.0  # how much longer a fault lasts whose target was held down by another until its end
+TRIAL_SECONDS = 0.05  # without an answer, for a cut to have been tried out
+ABANDON_SECONDS = 0.5
+MECHANISM = "the links drop whole frames between nodes, and clients' bytes"
+
+
+class LocalSite(msgspec.Struct, frozen=True):
+    """What faults act on."""
+
+    nodes: dict[str, NodeProcess]
+    links: Links
+
+    def status_of(self, node: str) -> dict[str, Any] | None:
+        """The node's answer to `GET /status`, asked directly and not over a link; None if it gives none in time."""
+        return status_at(HOST, self.nodes[node].spec.client_port)
+
+    def statuses(self, nodes: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """Of several nodes at once."""
+        with ThreadPoolExecutor(max(1, len(nodes))) as pool:
+            return dict(zip(nodes, pool.map(self.status_of, nodes), strict=True))
+
+    def between_running(self, edges: Iterable[Edge]) -> list[Edge]:
+        """Those of the edges whose ends both run and are not stopped."""
+        return [(a, b) for a, b in edges if self.nodes[a].up and self.nodes[b].up]
+
+
+def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
+    """The whole life of a partition. Raises `ClusterError` or `Abandoned`."""
+    links = site.links
+    before = links.counters()
+    began = time.monotonic()
+    links.cut(edges)
+    life.tell("installed", mechanism=MECHANISM, edges=len(edges), took_ms=_ms_since(began))
+
+    def dropped() -> Evidence:
+        now = links.counters()
+        frames = {f"{a}>{b}": now.frames.get((a, b), 0) - before.frames.get((a, b), 0) for a, b in edges}
+        clients = sum(now.bytes.get(edge, 0) - before.bytes.get(edge, 0) for edge in edges)
+        return {"frames_dropped": frames, "client_bytes_dropped": clients}
+
+    def silent() -> Evidence | None:
+        probed = site.between_running(edges)
+        if not probed:
+            return None
+        open_ways = sorted({(b, a) for a, b in probed} - links.cut_now())
+        answers = links.probe([*probed, *open_ways])
+        if any(answers[edge] != "silent" for edge in probed):
+            return None
+        evidence = dropped()
+        if not any(evidence["frames_dropped"].values()):
+            return None
+        evidence["probes_silent"] = len(probed)
+        if open_ways:
+            evidence["probes_answered_the_other_way"] = sum(answers[edge] == "answers" for edge in open_ways)
+        return evidence
+
+    life.until_ended(silent, HOLD_SECONDS)
+    evidence = dropped()
+    began = time.monotonic()
+    links.heal(edges)
+    life.tell("healed", took_ms=_ms_since(began), **evidence)
+    answers: dict[Edge, str] = {}
+
+    def passes_again() -> Evidence | None:
+        probed = site.between_running(set(edges) - links.cut_now())
+        answers.clear()
+        answers.update(links.probe(probed))
+        passed = bool(probed) and all(answer == "answers" for answer in answers.values())
+        return {"probes_answered": len(probed)} if passed else None
+
+    life.until_healed(passes_again, lambda: {"probes": {f"{a}>{b}": answer for (a, b), answer in answers.items()}})
+
+
+def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died: Callable[[NodeProcess], None]) -> None:
+    """SIGKILL, one node after the other; after the end of the fault they start again on their data.
+
+    `died` hears of a node that turns out to have ended by itself. Raises `ClusterError` or `Abandoned`.
+    """
+    before = {each.node: each.pid for each in targets}
+    for number, each in enumerate(targets):
+        if number:
+            time.sleep(life.fault.parameters.get("stagger_ns", 0) / NANOSECONDS)
+        each.kill()
+    life.tell("installed", mechanism="SIGKILL", pids=before)
+    codes = {each.node: each.await_exit() for each in targets}
+    if all(code == KILLED for code in codes.values()):
+        life.tell("bitten", wait_status=dict.fromkeys(codes, "killed by signal 9"), pids=before)
+    else:
+        life.tell("not-bitten", exit_status=codes)
+        for each in targets:
+            if codes[each.node] != KILLED:
+                died(each)
+    life.wait_for_end()
+    for each in targets:
+        each.start()
+    after = {each.node: each.pid for each in targets}
+    life.tell("healed", pids=after)
+
+    def up_again() -> Evidence | None:
+        answering = [node for node, status in site.statuses(list(after)).items() if status]
+        renewed = all(after[node] != before[node] for node in after)
+        if len(answering) < len(targets) or not renewed:
+            return None
+        return {"pids_before": before, "pids_after": after, "answering": answering}
+
+    life.until_healed(up_again, lambda: {"pids_before": before, "pids_after": after})
+
+
+def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> None:
+    """SIGSTOP until the end of the fault, then SIGCONT.
+
+    A node that a kill holds down is stopped once it runs; one that is killed while it is stopped starts again as a node
+    that runs, and is stopped anew only if the pause had not been shown yet. Raises `ClusterError` or `Abandoned`.
+    """
+    stopped: dict[str, int] = {}  # node -> process
+
+    def stop() -> None:
+        for each in targets:
+            if not each.down and stopped.get(each.node) != each.pid and each.pause():
+                stopped[each.node] = each.pid
+
+    stop()
+    hold = time.monotonic() + HOLD_SECONDS
+    while not stopped:
+        if life.wait_for_end(AGAIN_SECONDS):
+            if time.monotonic() > hold:
+                raise ClusterError("none of its nodes was running until its end")
+            time.sleep(AGAIN_SECONDS)
+        else:
+            hold = time.monotonic() + HOLD_SECONDS
+        stop()
+    life.tell("installed", mechanism="SIGSTOP", pids=dict(stopped))
+
+    def silent() -> Evidence | None:
+        stop()
+        running = [each for each in targets if not each.down]
+        answers = site.statuses([each.node for each in running])
+        # Looked at after the silence: whoever is stopped now, and is the one that we stopped, was so all the while.
+        shown = [each for each in running if not each.down and each.pid == stopped.get(each.node) and each.stopped()]
+        if not running or len(shown) < len(running) or any(answers.values()):
+            return None
+        return {"state": {each.node: "T" for each in shown}, "unanswered": [each.node for each in shown]}
+
+    life.until_ended(silent, HOLD_SECONDS)
+    resumed = [each.node for each in targets if each.resume()]
+    life.tell("healed", resumed=resumed)
+
+    def answers() -> Evidence | None:
+        answering = [node for node, status in site.statuses(list(stopped)).items() if status]
+        return {"answering": answering} if len(answering) == len(stopped) else None
+
+    life.until_healed(answers, lambda: {"nodes": sorted(stopped)})
+
+
+def _ms_since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 3)
+
+
+class LocalFaults:
+    """Does faults: `inject` and `heal` return at once, the rest happens in threads and is told."""
+
+    def __init__(
+        self,
+        site: LocalSite,
+        tell: Tell,
+        died: Callable[[NodeProcess], None],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        """`died` hears of a node that a kill found dead, `broken` of a mistake of our own that ended a fault."""
+        self.site = site
+        self._tell = tell
+        self._died = died
+        self._broken = broken
+        self._lives: dict[str, FaultLife] = {}
+        self._threads: list[threading.Thread] = []
+
+    def refusal(self, family: str) -> str:
+        """Why faults of a family cannot be done here, found by trying; "" if they can."""
+        match family:
+            case "partition":
+                return self._try_cut()
+            case "kill" | "pause":
+                return ""  # whoever may start processes may signal them
+            case _:
+                return "local processes have no such faults"
+
+    def _try_cut(self) -> str:
+        links = self.site.links
+        if len(self.site.nodes) < 2:
+            return "there is no link in a cluster of one node"
+        first, second, *_ = self.site.nodes
+        edge = (first, second)
+        met = []
+        try:
+            met.append(links.probe([edge])[edge])
+            links.cut([edge])
+            met.append(links.probe([edge], TRIAL_SECONDS)[edge])
+            links.heal([edge])
+            met.append(links.probe([edge])[edge])
+        except ClusterError as error:
+            return str(error)
+        if met != ["answers", "silent", "answers"]:
+            return f"a probe from {first} to {second} before, during and after a cut: {', '.join(met)}"
+        return ""
+
+    def inject(self, fault: Fault, leader: str) -> None:
+        """Starts a fault. Never raises for what the machine refuses: that is told."""
+        nodes = self.site.nodes
+        order = [node for node in fault.parameters["order"] if node in nodes]
+        running = [node for node in order if not nodes[node].down]
+        life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
+        if running and leader not in running:
+            leader = running[0]  # the known leader is held down: another node stands in for the one to come
+        if fault.family == "partition":
+            edges = edges_of(fault, leader, tuple(nodes))
+            life.resolved["edges"] = edges
+            self._spawn(life, lambda: partition(life, self.site, edges))
+        elif fault.family in {"kill", "pause"}:
+            # Of the nodes that run; if none does, they will: a kill ends before the next one begins.
+            targets = [nodes[node] for node in targets_of(fault, leader, running or order)]
+            life.resolved["nodes"] = [each.node for each in targets]
+            if fault.family == "kill":
+                self._spawn(life, lambda: kill(life, self.site, targets, self._died))
+            else:
+                self._spawn(life, lambda: pause(life, self.site, targets))
+        else:
+            life.tell("requested")
+            life.tell("refused", reason=self.refusal(fault.family))
+
+    def _spawn(self, life: FaultLife, run: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                run()
+            except Abandoned:
+                return
+            except (ClusterError, OSError) as error:
+                life.tell("heal-failed" if life.ended else "failed", reason=str(error))
+            except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
+                self._broken(error)
+
+        life.tell("requested")
+        thread = threading.Thread(target=guarded, name=f"fault-{life.fault.id}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def heal(self, fault_id: str) -> None:
+        """Ends a fault that was injected."""
+        self._lives[fault_id].end()
+
+    def abandon(self) -> None:
+        """Stops every fault where it is: what they act on is about to end."""
+        for life in self._lives.values():
+            life.end(abandon=True)
+        end = time.monotonic() + ABANDON_SECONDS
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, end - time.monotonic()))
