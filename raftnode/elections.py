@@ -1,4 +1,4 @@
-"""Elections: timeouts, pre-votes, votes, becoming and ceasing to be a leader (paper 5.2, 5.4.1; thesis 4.2.3, 6.2, 9.6)."""
+"""Elections: timeouts, pre-votes, votes, taking and leaving office (paper 5.2, 5.4.1; thesis 4.2.3, 6.2, 9.6)."""
 
 from __future__ import annotations
 
@@ -12,39 +12,48 @@ from raftnode.replica import (
     Core,
     Progress,
     append,
-    hear,
+    draw_timeout,
     note,
     promise,
     send,
     set_hard_state,
+    wait_for_leader,
 )
 
 
 def follow(core: Core, now: int, term: int, leader: str, why: str) -> None:
     """Becomes a follower. A higher term comes without a vote; in the same term the vote stays (figure 2)."""
-    was_leader = core.role == LEADER
-    if was_leader:
+    if core.role == FOLLOWER and leader == core.leader and term <= core.term:
+        return
+    was = core.role
+    if was == LEADER:
         note(core, "resigned", term=core.term, why=why)
     if term > core.term:
         set_hard_state(core, term, "")
-    if core.role != FOLLOWER:
+    core.role = FOLLOWER
+    if was != FOLLOWER:
         note(core, "role", role=FOLLOWER, term=core.term, leader=leader)
-    if leader and (leader != core.leader or core.role != FOLLOWER):
+    if leader and leader != core.leader:
         note(core, "leader-known", term=core.term, leader=leader)
-    if was_leader:
+    if was == LEADER:
         replication.leave_office(core)
         reads.leave_office(core)
-        hear(core, now)
-    reads.lose_leader(core, leader)
-    core.role = FOLLOWER
-    core.leader = leader
+        wait_for_leader(core, now)
+    lose_leader(core, leader)
+
+
+def lose_leader(core: Core, successor: str) -> None:
+    """Another leader, or none ("" ): what this node asked the last one will not be answered."""
+    if core.leader != successor:
+        core.leader = successor
+        reads.leader_lost(core)
 
 
 def campaign(core: Core, now: int) -> None:
     """The election timeout is over: ask around first, without changing anything (thesis 9.6), or stand at once."""
-    reads.lose_leader(core, "")
-    core.leader = ""
-    hear(core, now)
+    lose_leader(core, "")
+    draw_timeout(core)
+    wait_for_leader(core, now)
     core.round += 1
     if not core.limits.pre_vote:
         _stand(core, now)
@@ -62,7 +71,7 @@ def _stand(core: Core, now: int) -> None:
     core.votes = {}
     set_hard_state(core, core.term + 1, core.id)
     core.vote_number = core.issued + 1
-    hear(core, now)
+    wait_for_leader(core, now)
     note(core, "role", role=CANDIDATE, term=core.term, leader="")
     _ask(core, core.term, pre=False)
 
@@ -87,57 +96,49 @@ def on_request(core: Core, now: int, message: RequestVote) -> None:
         return
     if message.term > core.term and not message.pre:
         follow(core, now, message.term, "", "a candidate has a higher term")
-    current = core.rules.log_is_current(
-        message.last_term, message.last_index, core.log.last_term, core.log.last_index
-    )
+    current = core.rules.log_is_current(message.last_term, message.last_index, core.log.last_term, core.log.last_index)
     if message.pre:
         _answer(core, message, granted=message.term > core.term and current)
         return
-    granted = (
-        message.term == core.term
-        and core.role == FOLLOWER
-        and core.rules.may_vote(core.vote, message.candidate)
-        and current
-    )
-    if granted and core.vote != message.candidate:
-        set_hard_state(core, core.term, message.candidate)
-        note(core, "vote-granted", term=core.term, candidate=message.candidate)
+    granted = message.term == core.term and current and core.rules.may_vote(core.vote, message.candidate)
     if granted:
-        hear(core, now)
+        if core.vote != message.candidate:
+            set_hard_state(core, core.term, message.candidate)
+            note(core, "vote-granted", term=core.term, candidate=message.candidate)
+        follow(core, now, core.term, core.leader, "voted for another")  # a pre-candidate gives up its own attempt
+        wait_for_leader(core, now)
     _answer(core, message, granted=granted)
 
 
 def _hears_a_leader(core: Core, now: int) -> bool:
-    heard = core.last_quorum if core.role == LEADER else core.heard_at
-    return (core.role == LEADER or bool(core.leader)) and now - heard < core.limits.election_min
+    heard_at = core.last_quorum if core.role == LEADER else core.heard_at
+    return core.leader != "" and core.rules.hears_leader(heard_at, now, core.limits.election_min)
 
 
 def _answer(core: Core, message: RequestVote, *, granted: bool) -> None:
-    # A granted pre-vote speaks of the term to come, a denial of the voter's own.
+    # A granted pre-vote speaks of the term to come, everything else of the voter's own.
     term = message.term if granted else core.term
     send(core, message.candidate, VoteReply(term, core.id, granted, message.pre, message.round), promise(core))
 
 
 def on_reply(core: Core, now: int, message: VoteReply) -> None:
     """Counts a vote of this attempt; a node counts once, however many messages it sends."""
-    if core.rules.reply_deposes(message.term, core.term) and not (message.pre and message.granted):
+    granted_pre_vote = message.pre and message.granted  # its term is one that nobody has yet
+    if core.rules.reply_deposes(message.term, core.term) and not granted_pre_vote:
         follow(core, now, message.term, "", "a voter has a higher term")
         return
-    wanted = PRE_CANDIDATE if message.pre else CANDIDATE
-    if core.role != wanted or message.round != core.round or not message.granted:
-        return
-    if message.term != (core.term + 1 if message.pre else core.term):
-        return
-    core.votes[message.voter] = True
-    _count(core, now)
+    role, term = (PRE_CANDIDATE, core.term + 1) if message.pre else (CANDIDATE, core.term)
+    if core.role == role and message.granted and message.term == term and message.round == core.round:
+        core.votes[message.voter] = True
+        _count(core, now)
 
 
 def _count(core: Core, now: int) -> None:
-    if sum(core.votes.values()) < core.quorum:
+    if len(core.votes) < core.quorum:
         return
     if core.role == PRE_CANDIDATE:
         _stand(core, now)
-    elif core.role == CANDIDATE:
+    else:
         _lead(core, now)
 
 
@@ -146,7 +147,6 @@ def _lead(core: Core, now: int) -> None:
     core.role = LEADER
     core.leader = core.id
     core.leader_since = core.last_quorum = now
-    core.round = 0
     core.first_of_term = core.log.last_index + 1
     core.progress = {peer: Progress(next=core.first_of_term, contact=now) for peer in core.peers}
     core.heartbeat_at = now
@@ -156,9 +156,14 @@ def _lead(core: Core, now: int) -> None:
 
 
 def check_quorum(core: Core, now: int) -> None:
-    """A leader without contact of a majority for so long resigns: it may have been replaced (thesis 6.2)."""
-    contacts = sorted([now, *(progress.contact for progress in core.progress.values())], reverse=True)
-    core.last_quorum = contacts[core.quorum - 1]
-    limit = core.limits.check_quorum
-    if limit and now - core.last_quorum >= limit:
-        follow(core, now, core.term, "", "no majority was heard")
+    """A leader that a majority, or its own disk, has not answered for long resigns (thesis 6.2).
+
+    It may have been replaced, or its heartbeats may hide that nothing can be committed any more.
+    """
+    contacts = sorted((progress.contact for progress in core.progress.values()), reverse=True)
+    heard_at = [now, *contacts][core.quorum - 1]
+    disk_at = core.unsynced[0][2] if core.unsynced else now
+    core.last_quorum = min(heard_at, disk_at)
+    if not core.rules.keeps_office(core.last_quorum, now, core.limits.check_quorum):
+        why = "no majority was heard" if heard_at <= disk_at else "the own disk does not answer"
+        follow(core, now, core.term, "", why)

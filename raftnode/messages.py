@@ -101,8 +101,8 @@ class AppendReply(msgspec.Struct, frozen=True, tag="appended", array_like=True):
     term: int
     follower: str
     success: bool
-    match: int  # success: prev_index + len(entries). Refused: 0
-    hint_index: int  # refused: the first index of the clashing term, or one past the follower's log
+    match: int  # success: prev_index + len(entries). Refused: the prev_index that was refused
+    hint_index: int  # refused: the first index of the clashing term, or one past the log; 0: the term was refused
     hint_term: int  # refused: the clashing term, 0 where the log was too short
     round: int
 
@@ -269,10 +269,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     election_min: int = 300_000_000
     election_max: int = 600_000_000
     heartbeat: int = 60_000_000
-    check_quorum: int = 600_000_000  # a leader that heard no majority for so long resigns (thesis 6.2); 0 = never
+    check_quorum: int = 600_000_000  # a leader that no majority, or its disk, answered for so long resigns; 0 = never
     pre_vote: bool = True  # thesis 9.6
     sticky: bool = True  # votes are withheld while a leader is heard (thesis 4.2.3)
     entries_per_message: int = 256
+    bytes_per_message: int = 1024 * 1024  # of entries, but one entry always goes; well below the limit of a frame
     window: int = 64  # AppendEntries in flight to one peer in replicate state
     uncommitted_bytes: int = 16 * 1024 * 1024  # more than this uncommitted at the leader: Busy
     sessions: int = 100_000  # the session used longest ago goes when there are more (a rule every replica shares)

@@ -427,6 +427,7 @@ def make_node(settings: Settings, build: Build, log: WriteAheadLog, recovered: R
         draw_timeout=partial(draw_timeout, settings, build, recovered.starts),
         hard_state=recovered.hard_state,
         entries=recovered.entries,
+        life=recovered.starts,
     )
 
     def done(number: int) -> None:
