@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from checker.command import check_file
 from rich.markup import escape
 
 from checker import MODELS, Budget
+from checker.command import check_file
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 

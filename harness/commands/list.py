@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from raftnode.bugs import BUGS
 from rich.table import Table
 
 from checker import MODELS
 from harness import nemesis
 from harness.commands.answer import JSON_HELP, as_json, console
 from harness.plan import known
+from raftnode.bugs import BUGS
 from workloads.catalog import WORKLOADS
 
 HELP = """List workloads, faults, bugs or models.
