@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _TOKEN = re.compile(
-    r"""(?:[\s,]+|;[^\n]*)*                     # space, commas and comments
+    r"""(?>[\s,]+|;[^\n]*)*+                    # space, commas and comments
     (?P<token>
         \#_ | \#\{ | \#\#\w+ | \#[A-Za-z][\w.\-/]* | [\[\]{}()]
       | "(?:\\.|[^"\\])*"                       # a string
@@ -44,16 +44,16 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = _TOKEN.finditer(text)
+        self._position = 0
         self._counted = 0
         self._line = 1
         self._start = 0
 
     def word(self) -> str | None:
-        match = next(self._tokens, None)
+        match = _TOKEN.match(self._text, self._position)
         if match is None:
-            return None
-        self._start = match.start("token")
+            return None  # nothing is left but space and comments
+        self._start, self._position = match.span("token")
         return match["token"]
 
     def line(self) -> int:

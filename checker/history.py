@@ -114,7 +114,7 @@ class Pairing:
         self._index: int | None = None
 
     def take(self, event: Mapping[str, Any], line: int | None = None) -> Op | None:
-        """Takes the next event and returns the operation that it completes, if it does.
+        """Takes the next event and returns the operation that it completes, if it does; what it refuses changes nothing.
 
         Events of the nemesis (a process that is no number) are passed over. Raises `HistoryError`.
         """
@@ -128,30 +128,32 @@ class Pairing:
         kind = event.get("type")
         if kind not in TYPES:
             raise HistoryError(f"unknown type {_short(kind)}, expected one of {', '.join(TYPES)}", line)
-        self._check_index(event, line)
-        position = self.position
-        self.position += 1
+        index = self._checked_index(event, line)
+        completed = None
         if kind == INVOKE:
-            self._invoke(process, _Open(position, line, event))
-            return None
-        return self._complete(process, position, line, event)
+            self._invoke(process, _Open(self.position, line, event))
+        else:
+            completed = self._complete(process, self.position, line, event)
+        self._index = index
+        self.position += 1
+        return completed
 
     def unfinished(self) -> list[Op]:
         """The operations whose completion never came, in the order of their invocations."""
         left = sorted(self.open.items(), key=lambda item: item[1].position)
         return [_operation(process, start, None, INFO, {}) for process, start in left]
 
-    def _check_index(self, event: Mapping[str, Any], line: int | None) -> None:
+    def _checked_index(self, event: Mapping[str, Any], line: int | None) -> int | None:
         index = event.get("i", event.get("index"))
         if index is None:
-            return
+            return self._index
         if not isinstance(index, int) or isinstance(index, bool):
             raise HistoryError(f"the index of an event must be a whole number, this is {_short(index)}", line)
         if self._index is not None and index <= self._index:
             raise HistoryError(
                 f"index {index} after {self._index}: events must stand in the order of their index", line
             )
-        self._index = index
+        return index
 
     def _invoke(self, process: int, start: _Open) -> None:
         if not isinstance(start.event.get("f"), str):
@@ -173,7 +175,7 @@ class Pairing:
         self.open[process] = start
 
     def _complete(self, process: int, position: int, line: int | None, event: Mapping[str, Any]) -> Op:
-        start = self.open.pop(process, None)
+        start = self.open.get(process)
         kind = event["type"]
         if start is None:
             raise HistoryError(
@@ -184,6 +186,7 @@ class Pairing:
             raise HistoryError(
                 f"process {process} invoked {asked}{_at(start.line)}, but this completes {_short(answered)}", line
             )
+        del self.open[process]
         if kind == INFO:
             self._ended.add(process)
         return _operation(process, start, position, kind, event)

@@ -1,0 +1,126 @@
+"""Models: a table of steps each, and every declaration held against `step`."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+import simulate
+
+from checker.history import History, HistoryError, Op
+from checker.models import (
+    MODELS,
+    NOTHING,
+    AppendList,
+    KeyValueStrings,
+    Model,
+    ModelError,
+    Register,
+    make_model,
+    require_known,
+)
+
+
+def op(f: str, value: Any = None, result: Any = None, kind: str = "ok", error: Any = None) -> Op:
+    return Op(process=0, f=f, value=value, type=kind, result=result, error=error, invoked=0)
+
+
+@pytest.mark.parametrize(
+    "model,before,asked,after",
+    [
+        (Register(), (3,), op("read", result=3), (3,)),
+        (Register(), (3,), op("read", result=4), None),
+        (Register(), (3,), op("read", result="3"), None),
+        (Register(), (1,), op("read", result=True), None),
+        (Register(), (None,), op("read", result=None), (None,)),
+        (Register(), (3,), op("write", 4), (4,)),
+        (Register(), (3,), op("write", 4, kind="info"), (4,)),
+        (Register(), (3,), op("cas", [3, 4]), (4,)),
+        (Register(), (2,), op("cas", [3, 4]), None),
+        (Register(), (3,), op("delete"), (None,)),
+        (Register(), (2,), op("cas", [3, 4], kind="fail", error=["cas-mismatch", 2]), (2,)),
+        (Register(), (3,), op("cas", [3, 4], kind="fail", error=["cas-mismatch", 2]), None),
+        (Register(), (3,), op("cas", [3, 4], kind="fail", error=["cas-mismatch", 3]), None),
+        (AppendList(), (1,), op("append", 2), (1, 2)),
+        (AppendList(), (1, 2), op("read", result=[1, 2]), (1, 2)),
+        (AppendList(), (1, 2), op("read", result=[2, 1]), None),
+        (AppendList(), (), op("read", result=None), ()),
+        (KeyValueStrings(), "x", op("append", "y"), "xy"),
+        (KeyValueStrings(), "x", op("put", "y"), "y"),
+        (KeyValueStrings(), "x", op("get", result="x"), "x"),
+        (KeyValueStrings(), "x", op("get", result=""), None),
+        (KeyValueStrings(), "", op("get", result=None), ""),
+    ],
+)
+def test_steps(model: Model, before: Any, asked: Op, after: Any) -> None:
+    assert model.step(before, asked) == after
+
+
+def test_a_refused_cas_counts_only_if_it_says_what_it_met() -> None:
+    """checker.md: "A refused cas does say something about the state. Make it an option, off for imported histories"."""
+    assert Register().observes(op("cas", [3, 4], kind="fail", error=["cas-mismatch", 2]))
+    assert not Register().observes(op("cas", [3, 4], kind="fail"))
+    assert not Register().observes(op("cas", [3, 4], kind="fail", error="timeout"))
+    assert not Register().observes(op("write", 4, kind="fail", error=["cas-mismatch", 2]))
+
+
+@pytest.mark.parametrize("name", ["register", "append"])
+def test_declarations_hold_for_every_state(name: str) -> None:
+    """checker.md: "a property test holds each declaration against `step`, because a false declaration makes a false verdict"."""
+    model = make_model(name)
+    for seed in range(300):
+        operations = [
+            each for each in simulate.small_history(Random(seed), model) if each.type != "fail" or model.observes(each)
+        ]
+        states = {model.init}
+        for each in operations:
+            states |= {after for state in states if (after := model.step(state, each)) is not None}
+        for each in operations:
+            after = {state: model.step(state, each) for state in states}
+            effect = model.effect(each)
+            if model.readonly(each):
+                assert all(result in (state, None) for state, result in after.items())
+            if model.blind(each):
+                assert None not in after.values()
+                assert len(set(after.values())) == 1
+            if effect is not None:
+                for state, result in after.items():
+                    legal = effect.requires is NOTHING or effect.requires == state
+                    expected = (state if effect.produces is NOTHING else effect.produces) if legal else None
+                    assert result == expected
+
+
+def test_an_unknown_model_names_the_nearest_known() -> None:
+    with pytest.raises(ModelError, match=r"unknown model 'registr': did you mean register\?"):
+        make_model("registr")
+
+
+@pytest.mark.parametrize("name,init", [("append", 3), ("kv", 3)])
+def test_an_initial_value_that_does_not_fit_is_refused(name: str, init: Any) -> None:
+    with pytest.raises(ModelError, match=f"the initial value of model {name} must be a"):
+        make_model(name, init)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_describes_its_first_state(name: str) -> None:
+    model = make_model(name)
+    assert model.name == name
+    assert model.describe(model.init) in {"nil", "[]", '""'}
+
+
+@pytest.mark.parametrize(
+    "model,asked,sentence",
+    [
+        (
+            Register(),
+            op("enqueue", 1),
+            "does not know the function 'enqueue', expected one of cas, delete, read, write",
+        ),
+        (Register(), op("cas", 3), r"the value of a cas must be \[expected, new\], this is 3"),
+        (AppendList(), op("read", result=3), "a read of a list must give a list, this is 3"),
+    ],
+)
+def test_operations_that_a_model_can_not_read_are_refused(model: Model, asked: Op, sentence: str) -> None:
+    with pytest.raises(HistoryError, match=sentence):
+        require_known(History([asked]), model)
