@@ -19,9 +19,10 @@ from harness.clusters.cluster import ClusterError, Fault
 from harness.clusters.containers import Container
 from harness.clusters.cuts import Cuts, partition
 from harness.clusters.engine import words_of
-from harness.clusters.fault_life import Abandoned, Life, Site, Tell
+from harness.clusters.fault_life import Abandoned, FaultLife, Tell
 from harness.clusters.namespaces import AgentError
 from harness.clusters.outages import kill, pause
+from harness.clusters.site import Site
 from harness.nemesis import edges_of, targets_of
 
 TROUBLE = (APIError, RequestException, AgentError, FilterError, ClusterError)
@@ -46,7 +47,7 @@ class Agent:
         self._died = died
         self._broken = broken
         self._cuts = Cuts(site, site.network) if site.network else None
-        self._lives: dict[str, Life] = {}
+        self._lives: dict[str, FaultLife] = {}
         self._threads: list[threading.Thread] = []
 
     def refusal(self, family: str) -> str:
@@ -59,7 +60,7 @@ class Agent:
 
     def inject(self, fault: Fault, leader: str) -> None:
         """Starts a fault. Never raises for what the engine or the kernel refuse: that is told."""
-        life = self._lives[fault.id] = Life(self.site, fault, self._tell, leader=leader)
+        life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
         node_ids = tuple(self.site.containers)
         cuts = self._cuts
         if fault.family == "partition" and cuts:
@@ -70,14 +71,14 @@ class Agent:
             targets = [self.site.containers[node] for node in targets_of(fault, leader, node_ids)]
             life.resolved["nodes"] = [each.node for each in targets]
             if fault.family == "kill":
-                self._spawn(life, lambda: kill(life, targets, self._died))
+                self._spawn(life, lambda: kill(life, self.site, targets, self._died))
             else:
-                self._spawn(life, lambda: pause(life, targets))
+                self._spawn(life, lambda: pause(life, self.site, targets))
         else:
             life.tell("requested")
             life.tell("refused", reason=self.refusal(fault.family))
 
-    def _spawn(self, life: Life, run: Callable[[], None]) -> None:
+    def _spawn(self, life: FaultLife, run: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
                 run()

@@ -225,6 +225,12 @@ async def _attempt(
         return Attempt(node, error="timeout"), ""
     except httpx.HTTPError as error:
         return Attempt(node, error=f"broken: {type(error).__name__}"), ""
+    except AttributeError as error:
+        if error.name != "getpeername":
+            raise
+        # A node was killed between accepting the connection and the first byte: anyio then asks for the other end of a
+        # socket that uvloop has taken away.
+        return Attempt(node, error="broken: closed at once"), ""
     return _understood(node, answer), answer.headers.get(LEADER_HEADER, "")
 
 

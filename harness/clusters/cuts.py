@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 
 from harness.clusters.bridge import FilterError, Pair
 from harness.clusters.containers import PEER_PORT
-from harness.clusters.fault_life import Evidence, Life, Site
+from harness.clusters.fault_life import Evidence, FaultLife
 from harness.clusters.host_network import NetworkControl
+from harness.clusters.site import Site
 from harness.nemesis import Edge
 
 
@@ -65,14 +66,14 @@ class Cuts:
         return ""
 
 
-def partition(life: Life, cuts: Cuts, edges: Sequence[Edge]) -> None:
+def partition(life: FaultLife, cuts: Cuts, edges: Sequence[Edge]) -> None:
     """The whole life of a partition. Raises `FilterError` or `Abandoned`."""
-    pairs = life.site.pairs_of(edges)
+    pairs = cuts.site.pairs_of(edges)
     probed = [pair for pair in pairs if pair in cuts.probeable]
     began = time.monotonic()
     cuts.add(pairs)
     life.tell("installed", mechanism=cuts.network.mechanism, took_ms=_ms_since(began), pairs=len(pairs))
-    life.until_ended(lambda: _bite(life.site, cuts, edges, probed))
+    life.until_ended(lambda: _bite(cuts, edges, probed))
     dropped = cuts.network.dropped()
     began = time.monotonic()
     cuts.take(pairs)
@@ -88,7 +89,7 @@ def partition(life: Life, cuts: Cuts, edges: Sequence[Edge]) -> None:
     life.until_healed(passes_again, lambda: {"still_blocked": list(blocked)})
 
 
-def _bite(site: Site, cuts: Cuts, edges: Sequence[Edge], probed: Sequence[Pair]) -> Evidence | None:
+def _bite(cuts: Cuts, edges: Sequence[Edge], probed: Sequence[Pair]) -> Evidence | None:
     """Evidence that no probe arrives over any pair that can be probed now, and that the kernel drops packets.
 
     The other way of a one-way cut is probed too, as a control.
@@ -97,14 +98,14 @@ def _bite(site: Site, cuts: Cuts, edges: Sequence[Edge], probed: Sequence[Pair])
     passing = cuts.network.passing([*probed, *other_way])
     over_cut = [passing[pair] for pair in probed if pair in passing]
     dropped = cuts.network.dropped()
-    by_edge = {f"{a}>{b}": sum(dropped.get(pair, 0) for pair in site.pairs_of([(a, b)])) for a, b in edges}
+    by_edge = {f"{a}>{b}": sum(dropped.get(pair, 0) for pair in cuts.site.pairs_of([(a, b)])) for a, b in edges}
     if not over_cut or any(over_cut) or not any(by_edge.values()):
         return None
     evidence: Evidence = {"probes_blocked": len(over_cut), "packets_dropped": by_edge}
     if other_way:
         evidence["probes_passed_the_other_way"] = sum(passing.get(pair, False) for pair in other_way)
     a, b = edges[0]
-    if cuts.network.connects(site.containers[a].address, site.containers[b].address, PEER_PORT) is False:
+    if cuts.network.connects(cuts.site.containers[a].address, cuts.site.containers[b].address, PEER_PORT) is False:
         evidence["connect"] = f"{a} could not connect to {b}'s peer port"
     return evidence
 

@@ -36,12 +36,12 @@ from harness.clusters.engine import (
     sweep,
     words_of,
 )
-from harness.clusters.fault_life import Site
 from harness.clusters.helped_network import HelpedNetwork
 from harness.clusters.host_network import HostNetwork, NetworkControl
 from harness.clusters.http import HttpClients
 from harness.clusters.image import ensure_helper, ensure_image
 from harness.clusters.namespaces import AgentError
+from harness.clusters.site import Site
 
 FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
 FIRST_HOME = 101  # of the clients of the first node

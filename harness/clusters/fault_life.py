@@ -8,16 +8,12 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from harness.clusters.bridge import Pair
 from harness.clusters.cluster import Fault
-from harness.clusters.containers import CLIENT_PORT, Container
-from harness.clusters.host_network import NetworkControl
-from harness.nemesis import Edge
 
 STATUS_SECONDS = 0.25
 AGAIN_SECONDS = 0.05  # between two looks at whether a fault bites, or has healed
@@ -27,32 +23,6 @@ Evidence = dict[str, Any]
 
 Tell = Callable[[str, str, dict[str, Any], Evidence], None]
 """Told (fault id, phase, resolved, evidence), from whichever thread it happens in."""
-
-
-class Site(msgspec.Struct, frozen=True):
-    """Where faults happen: the nodes, the network, and the addresses of those who stand beside the nodes."""
-
-    containers: dict[str, Container]
-    homes: dict[str, str]  # node -> the address of the clients whose home it is
-    observer: str  # the address from which the harness itself looks; never cut off
-    network: NetworkControl | None  # None: nobody here may touch the network
-    refusal: str  # why not
-
-    def pairs_of(self, edges: Iterable[Edge]) -> list[Pair]:
-        """The addresses between which nothing passes when edges between nodes are cut.
-
-        Clients stand beside their home node and are cut off with it: from a node `b` that their home cannot reach, in
-        that direction. Their home itself they always reach.
-        """
-        found = []
-        for a, b in edges:
-            node_a, node_b = self.containers[a].address, self.containers[b].address
-            found += [(node_a, node_b), (self.homes[a], node_b), (node_a, self.homes[b])]
-        return found
-
-    def status_of(self, node: str) -> dict[str, Any] | None:
-        """The node's answer to `GET /status`, None if it gives none in time."""
-        return status_at(self.containers[node].address, CLIENT_PORT, self.observer if self.network else "")
 
 
 def status_at(host: str, port: int, source: str = "") -> dict[str, Any] | None:
@@ -131,11 +101,3 @@ class FaultLife:
             time.sleep(AGAIN_SECONDS)
             self.wait_for_end(0)
         self.tell("heal-shown", **evidence)
-
-
-class Life(FaultLife):
-    """One fault on containers."""
-
-    def __init__(self, site: Site, fault: Fault, tell: Tell, *, leader: str) -> None:
-        super().__init__(fault, tell, leader=leader)
-        self.site = site
