@@ -52,9 +52,14 @@ def began(pid: int) -> int:
     return int(fields[BEGAN]) if fields and fields[STATE] not in {"Z", "X"} else 0
 
 
+def cache_folder() -> Path:
+    """Where this machine's runs keep what may be thrown away."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain"
+
+
 def folder() -> Path:
     """Where the files of runs lie."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain" / "runs"
+    return cache_folder() / "runs"
 
 
 class Ledger:

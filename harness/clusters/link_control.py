@@ -62,6 +62,11 @@ class Links:
         answer = self._ask({"do": "open", "cluster": cluster, "backends": wanted}, 0.0)
         return _by_edge(answer["peers"]), _by_edge(answer["clients"])
 
+    def listening(self, node: str, yes: bool) -> None:  # noqa: FBT001 - a callback that hears a value
+        """A node accepts connections from now on, or no longer; links to it do as it does. Does not wait."""
+        with self._lock:
+            self._send(msgspec.json.encode({"id": next(self._numbers), "do": "listening", "node": node, "yes": yes}))
+
     def cut(self, edges: Iterable[Edge]) -> None:
         """From now on nothing passes over the edges; clients beside a node share its edges."""
         self._ask({"do": "cut", "edges": list(edges)}, 0.0)
@@ -88,7 +93,7 @@ class Links:
         with self._lock:
             number = next(self._numbers)
             self._asked[number] = future
-            self._send(msgspec.json.encode({"id": number, **command}) + b"\n")
+            self._send(msgspec.json.encode({"id": number, **command}))
         try:
             answer = future.result(ANSWER_SECONDS + takes)
         except FutureTimeoutError as error:
@@ -100,7 +105,7 @@ class Links:
     def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line)
+            self._process.stdin.write(line + b"\n")
             self._process.stdin.flush()
         except (OSError, ValueError) as error:
             raise ClusterError(self._gone()) from error

@@ -3,7 +3,9 @@
 `python -m harness.clusters.links`; commands come in as JSON lines, answers go out as such (`link_control.py`). Every
 directed edge between nodes has a port of its own: peers' connections are forwarded frame by frame, clients' bytes as
 they come. An edge is cut by so many faults as say so, and silent from the first to the last: nothing is refused, nothing
-arrives. The rule is asked for every frame, so that connections stand through a cut, as they do in a network.
+arrives. The rule is asked for every frame, so that connections stand through a cut, as they do in a network. Where
+nothing is cut, a link to a node that does not listen refuses connections as the node's own port would: a client may then
+conclude that its request was never received.
 
 What is cut is what the dialling side of a link says: of what comes back over a peer's connection (one Welcome) nothing is
 dropped, since it is no message and a cut of one direction must leave the other one whole. Not here: who cuts what, when.
@@ -19,6 +21,7 @@ from typing import Any, cast
 
 import msgspec
 
+from harness.clusters.ports import HOST, PortReservation
 from raftnode.wire import FRAME_LIMIT, LENGTH_BYTES, VERSION, Hello, encode
 
 try:
@@ -28,7 +31,6 @@ except ImportError:  # a platform without wheels of uvloop: slower, and otherwis
 else:
     new_event_loop = uvloop.new_event_loop
 
-HOST = "127.0.0.1"
 BACKLOG = 256
 
 Edge = tuple[str, str]  # (from, to): nodes, or the home node of a group of clients and a node
@@ -43,6 +45,7 @@ class Junction:
         self.frames_dropped: Counter[Edge] = Counter()
         self.probes_dropped: Counter[Edge] = Counter()
         self.bytes_dropped: Counter[Edge] = Counter()  # of clients, in the direction in which they went
+        self.listening: set[str] = set()  # the nodes that accept connections
         self.fronts: set[Front] = set()
         self._cuts: Counter[Edge] = Counter()
 
@@ -321,12 +324,37 @@ class Probe(PeerFront):
             self.connection_lost(None)
 
 
+class Link:
+    """The port of one directed edge, and whether it listens."""
+
+    def __init__(self, junction: Junction, make: type[Front], edge: Edge) -> None:
+        self.edge = edge
+        self._junction = junction
+        self._make = make
+        self._reservation = PortReservation()  # the port stays ours while nobody listens on it
+        self.port = self._reservation.port
+        self._server: asyncio.Server | None = None
+
+    async def settle(self) -> None:
+        """Listens if the node does, or if nobody could tell that it does not."""
+        front = self._make(self._junction, self.edge)
+        if self.edge[1] in self._junction.listening or front.hindered():
+            if self._server is None:
+                self._server = await asyncio.get_running_loop().create_server(
+                    lambda: self._make(self._junction, self.edge), HOST, self.port, backlog=BACKLOG, reuse_address=True
+                )
+        elif self._server is not None:
+            self._server.close()
+            self._server = None
+
+
 class Switchboard:
     """The commands: each takes the fields of a request and returns those of its answer."""
 
     def __init__(self) -> None:
         self.junction = Junction()
-        self._servers: list[asyncio.Server] = []
+        self._links: list[Link] = []
+        self._order = asyncio.Lock()  # what is decided first is done first
 
     async def open(self, cluster: str, backends: list[tuple[str, int, int]]) -> dict[str, Any]:
         """Links between nodes (id, client port, peer port), and to each from the clients at home beside the others."""
@@ -336,24 +364,36 @@ class Switchboard:
             self.junction.backends["client", node] = client
             self.junction.backends["peer", node] = peer
         edges = [(a, b) for a in nodes for b in nodes if a != b]
+        peers = [Link(self.junction, PeerFront, edge) for edge in edges]
+        clients = [Link(self.junction, ClientFront, edge) for edge in edges]
+        self._links = peers + clients
         return {
-            "peers": [(a, b, await self._listen(PeerFront, (a, b))) for a, b in edges],
-            "clients": [(a, b, await self._listen(ClientFront, (a, b))) for a, b in edges],
+            "peers": [(*link.edge, link.port) for link in peers],
+            "clients": [(*link.edge, link.port) for link in clients],
         }
 
-    async def _listen(self, front: Callable[[Junction, Edge], Front], edge: Edge) -> int:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: front(self.junction, edge), HOST, 0, backlog=BACKLOG)
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+    async def listening(self, node: str, *, yes: bool) -> dict[str, Any]:
+        """A node accepts connections from now on, or it does so no longer."""
+        async with self._order:
+            (self.junction.listening.add if yes else self.junction.listening.discard)(node)
+            await self._settle()
+        return {}
 
     async def cut(self, edges: list[Edge]) -> dict[str, Any]:
         self.junction.cut(edges)
+        async with self._order:
+            await self._settle()
         return {}
 
     async def heal(self, edges: list[Edge]) -> dict[str, Any]:
         self.junction.heal(edges)
+        async with self._order:
+            await self._settle()
         return {}
+
+    async def _settle(self) -> None:
+        for link in self._links:
+            await link.settle()
 
     async def probe(self, edges: list[Edge], seconds: float) -> dict[str, Any]:
         """What a frame sent over each of the edges met."""
@@ -386,6 +426,7 @@ class Switchboard:
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "open": Switchboard.open,
+    "listening": Switchboard.listening,
     "cut": Switchboard.cut,
     "heal": Switchboard.heal,
     "probe": Switchboard.probe,

@@ -18,10 +18,11 @@ from typing import Any
 from harness.builds import Build
 from harness.clusters.cluster import ClusterError, Fault, FaultProgress, NodeEvent, Refusal, Report, Request
 from harness.clusters.http import HttpClients
-from harness.clusters.leftovers import Ledger, sweep_stale
+from harness.clusters.leftovers import Ledger, cache_folder, sweep_stale
 from harness.clusters.link_control import Links
 from harness.clusters.local_faults import LocalFaults, LocalSite
-from harness.clusters.processes import HOST, EventTail, NodeProcess, NodeSpec, PortReservation
+from harness.clusters.ports import HOST, PortReservation
+from harness.clusters.processes import EventTail, NodeProcess, NodeSpec
 from harness.clusters.reports import Reports
 from harness.nemesis import Edge
 
@@ -99,6 +100,7 @@ class LocalCluster:
             if kind == "leader-elected":
                 self._leader = max(self._leader, (int(event["term"]), node))
             elif kind == "ready":
+                self.nodes[node].is_ready(int(event["pid"]))
                 with self._changed:
                     self._ready.add(node)
                     self._changed.notify_all()
@@ -187,6 +189,8 @@ def _bring_up(cluster: LocalCluster, build: Build, folder: Path, seed: int, work
     backends = {node: (client.port, peer.port) for node, (client, peer) in cluster.ports.items()}
     to_peers, to_nodes = cluster.links.open(cluster.run, backends)
     env = {**os.environ, **build.env, "SPLITBRAIN_RUN": cluster.run}
+    if env.pop("PYTHONDONTWRITEBYTECODE", ""):  # nodes start often: compile them once, and leave the tree as it is
+        env["PYTHONPYCACHEPREFIX"] = str(cache_folder() / "bytecode")
     for node in cluster.node_ids:
         spec = NodeSpec(
             node=node,
@@ -196,7 +200,7 @@ def _bring_up(cluster: LocalCluster, build: Build, folder: Path, seed: int, work
             client_port=backends[node][0],
         )
         spec.folder.mkdir(parents=True, exist_ok=True)
-        cluster.nodes[node] = NodeProcess(spec, cluster.starter, cluster.ledger)
+        cluster.nodes[node] = NodeProcess(spec, cluster.starter, cluster.ledger, cluster.links.listening)
     cluster.watch()
     for process in cluster.nodes.values():
         process.start()

@@ -19,7 +19,8 @@ import msgspec
 from harness.clusters.cluster import NANOSECONDS, ClusterError, Fault
 from harness.clusters.fault_life import AGAIN_SECONDS, Abandoned, Evidence, FaultLife, Tell, status_at
 from harness.clusters.link_control import Links
-from harness.clusters.processes import HOST, NodeProcess
+from harness.clusters.ports import HOST
+from harness.clusters.processes import NodeProcess
 from harness.nemesis import Edge, edges_of, targets_of
 
 KILLED = -9  # the wait status of a process that signal 9 ended
@@ -45,7 +46,7 @@ class LocalSite(msgspec.Struct, frozen=True):
             return dict(zip(nodes, pool.map(self.status_of, nodes), strict=True))
 
     def between_running(self, edges: Iterable[Edge]) -> list[Edge]:
-        """Those of the edges whose ends both run and are not stopped."""
+        """Those of the edges whose ends both serve and are not stopped."""
         return [(a, b) for a, b in edges if self.nodes[a].up and self.nodes[b].up]
 
 
@@ -84,16 +85,18 @@ def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
     began = time.monotonic()
     links.heal(edges)
     life.tell("healed", took_ms=_ms_since(began), **evidence)
-    answers: dict[Edge, str] = {}
+    passed: set[Edge] = set()
+    blocked: set[Edge] = set()
 
     def passes_again() -> Evidence | None:
-        probed = site.between_running(set(edges) - links.cut_now())
-        answers.clear()
-        answers.update(links.probe(probed))
-        passed = bool(probed) and all(answer == "answers" for answer in answers.values())
-        return {"probes_answered": len(probed)} if passed else None
+        # Edges with an end that is down are left out, but something must have passed.
+        answers = links.probe(site.between_running(set(edges) - links.cut_now() - passed))
+        passed.update(edge for edge, answer in answers.items() if answer == "answers")
+        blocked.clear()
+        blocked.update(answers.keys() - passed)
+        return {"probes_answered": len(passed)} if passed and not blocked else None
 
-    life.until_healed(passes_again, lambda: {"probes": {f"{a}>{b}": answer for (a, b), answer in answers.items()}})
+    life.until_healed(passes_again, lambda: {"still_blocked": sorted(blocked)})
 
 
 def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died: Callable[[NodeProcess], None]) -> None:
@@ -121,14 +124,15 @@ def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died:
     after = {each.node: each.pid for each in targets}
     life.tell("healed", pids=after)
 
-    def up_again() -> Evidence | None:
-        answering = [node for node, status in site.statuses(list(after)).items() if status]
-        renewed = all(after[node] != before[node] for node in after)
-        if len(answering) < len(targets) or not renewed:
-            return None
-        return {"pids_before": before, "pids_after": after, "answering": answering}
+    answering: dict[str, int] = {}  # node -> process, once it has answered: the next kill may take it again
 
-    life.until_healed(up_again, lambda: {"pids_before": before, "pids_after": after})
+    def up_again() -> Evidence | None:
+        for node, status in site.statuses([node for node in after if node not in answering]).items():
+            if status and (pid := int(status.get("pid", 0))) != before[node]:
+                answering[node] = pid
+        return {"pids_before": before, "pids_answering": answering} if len(answering) == len(after) else None
+
+    life.until_healed(up_again, lambda: {"pids_before": before, "pids_after": after, "pids_answering": answering})
 
 
 def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> None:
@@ -141,7 +145,7 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
 
     def stop() -> None:
         for each in targets:
-            if not each.down and stopped.get(each.node) != each.pid and each.pause():
+            if stopped.get(each.node) != each.pid and each.pause():
                 stopped[each.node] = each.pid
 
     stop()
@@ -149,7 +153,7 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
     while not stopped:
         if life.wait_for_end(AGAIN_SECONDS):
             if time.monotonic() > hold:
-                raise ClusterError("none of its nodes was running until its end")
+                raise ClusterError("none of its nodes was up until its end")
             time.sleep(AGAIN_SECONDS)
         else:
             hold = time.monotonic() + HOLD_SECONDS
@@ -158,23 +162,25 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
 
     def silent() -> Evidence | None:
         stop()
-        running = [each for each in targets if not each.down]
-        answers = site.statuses([each.node for each in running])
+        serving = [each for each in targets if each.serving]
+        answers = site.statuses([each.node for each in serving])
         # Looked at after the silence: whoever is stopped now, and is the one that we stopped, was so all the while.
-        shown = [each for each in running if not each.down and each.pid == stopped.get(each.node) and each.stopped()]
-        if not running or len(shown) < len(running) or any(answers.values()):
+        shown = [each.node for each in serving if each.pid == stopped.get(each.node) and each.stopped()]
+        if not shown or len(shown) < len(serving) or any(answers.values()):
             return None
-        return {"state": {each.node: "T" for each in shown}, "unanswered": [each.node for each in shown]}
+        return {"state": dict.fromkeys(shown, "T"), "unanswered": shown}
 
     life.until_ended(silent, HOLD_SECONDS)
     resumed = [each.node for each in targets if each.resume()]
     life.tell("healed", resumed=resumed)
+    answering: list[str] = []
 
     def answers() -> Evidence | None:
-        answering = [node for node, status in site.statuses(list(stopped)).items() if status]
+        asked = site.statuses([node for node in stopped if node not in answering])
+        answering.extend(node for node, status in asked.items() if status)
         return {"answering": answering} if len(answering) == len(stopped) else None
 
-    life.until_healed(answers, lambda: {"nodes": sorted(stopped)})
+    life.until_healed(answers, lambda: {"answering": answering, "asked": sorted(stopped)})
 
 
 def _ms_since(began: float) -> float:
@@ -232,7 +238,7 @@ class LocalFaults:
         """Starts a fault. Never raises for what the machine refuses: that is told."""
         nodes = self.site.nodes
         order = [node for node in fault.parameters["order"] if node in nodes]
-        running = [node for node in order if not nodes[node].down]
+        running = [node for node in order if nodes[node].serving or (fault.family == "kill" and not nodes[node].down)]
         life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
         if running and leader not in running:
             leader = running[0]  # the known leader is held down: another node stands in for the one to come
@@ -241,7 +247,7 @@ class LocalFaults:
             life.resolved["edges"] = edges
             self._spawn(life, lambda: partition(life, self.site, edges))
         elif fault.family in {"kill", "pause"}:
-            # Of the nodes that run; if none does, they will: a kill ends before the next one begins.
+            # Of the nodes that are there to be hit; if none is, they will be, since kills end.
             targets = [nodes[node] for node in targets_of(fault, leader, running or order)]
             life.resolved["nodes"] = [each.node for each in targets]
             if fault.family == "kill":

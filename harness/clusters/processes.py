@@ -1,4 +1,4 @@
-"""Nodes as processes of this machine: their ports, their start, their signals, and what they write.
+"""Nodes as processes of this machine: their start, their signals, and what they write.
 
 Not here: what is done to nodes and when (`local_faults.py`), what the cluster makes of their events (`local.py`).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +20,6 @@ import msgspec
 from harness.clusters.cluster import ClusterError
 from harness.clusters.leftovers import STATE, Ledger, stat_of
 
-HOST = "127.0.0.1"
 LAST_LINES = 20
 EXIT_SECONDS = 10.0  # for the kernel to end a process that was killed
 TAIL_SECONDS = 0.005  # between two looks at what nodes have written
@@ -29,23 +27,6 @@ LOOKS_PER_EXIT_CHECK = 4
 READ_BYTES = 1 << 18
 UNTOLD = b'"kind":"appended"'  # there are as many of these as of all others together, and nobody listens to them
 LEASH = Path(__file__).with_name("leash.py")
-
-
-class PortReservation:
-    """A port of this machine that only a process which we tell may listen on, through all its restarts.
-
-    The socket is bound and never listens: others cannot take the port, neither on purpose nor as the near end of a
-    connection (which could even connect to itself), but whoever sets SO_REUSEADDR, as nodes do, may listen on it.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.bind((HOST, 0))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.port = int(self._socket.getsockname()[1])
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class NodeSpec(msgspec.Struct, frozen=True):
@@ -61,15 +42,27 @@ class NodeSpec(msgspec.Struct, frozen=True):
 class NodeProcess:
     """One node. Methods may be called from any thread; what one of them does is done before the next begins."""
 
-    def __init__(self, spec: NodeSpec, starter: ThreadPoolExecutor, ledger: Ledger) -> None:
-        """`starter` has one thread, which outlives the node: the kernel kills the node with the thread that started it."""
+    def __init__(
+        self,
+        spec: NodeSpec,
+        starter: ThreadPoolExecutor,
+        ledger: Ledger,
+        listening: Callable[[str, bool], None],
+    ) -> None:
+        """`starter` has one thread, which outlives the node: the kernel kills the node with the thread that started it.
+
+        `listening` hears (node, whether it accepts connections) at each change.
+        """
         self.spec = spec
         self.node = spec.node
         self.down = True  # on purpose, or known to have died: killed and not yet started again, or being closed
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = 0  # the process that has said that it listens
         self._paused = 0  # the process that is stopped
+        self._closing = False
         self._starter = starter
         self._ledger = ledger
+        self._listening = listening
         self._lock = threading.RLock()
 
     @property
@@ -78,8 +71,12 @@ class NodeProcess:
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """Starts it, for the first time or again. Raises `ClusterError`."""
+        """Starts it, for the first time or again; does nothing if it runs. Raises `ClusterError`."""
         with self._lock:
+            if self._closing:
+                raise ClusterError(f"{self.node} is not started: the cluster is being closed")
+            if not self.down:
+                return
             folder = self.spec.folder
             try:
                 (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -87,8 +84,6 @@ class NodeProcess:
                 self._process = self._starter.submit(self._spawn).result()
             except OSError as error:
                 raise ClusterError(f"{self.node} could not be started: {error}") from error
-            except RuntimeError as error:  # the starter's answer to work after its end
-                raise ClusterError(f"{self.node} could not be started: the cluster is closed") from error
             self.down = False
             self._ledger.add(self.pid, self.node)
 
@@ -107,20 +102,34 @@ class NodeProcess:
     def kill(self) -> None:
         """SIGKILL; a stopped process dies of it, too."""
         with self._lock:
-            self.down = True
+            self.go_down()
             self._send(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Asks it to stop in order."""
+        """Asks it to stop in order, for good."""
         with self._lock:
-            self.down = True
+            self._closing = True
+            self.go_down()
             self._send(signal.SIGTERM)
             self._send(signal.SIGCONT)
 
-    def pause(self) -> bool:
-        """SIGSTOP; returns whether there was a process to stop."""
+    def go_down(self) -> None:
+        """It is about to end, or was found to have ended."""
         with self._lock:
-            if self.down:
+            self.down = True
+            self._listening(self.node, False)
+
+    def is_ready(self, pid: int) -> None:
+        """A process of this node has said that it listens."""
+        with self._lock:
+            if pid == self.pid and not self.down:
+                self._ready = pid
+                self._listening(self.node, True)
+
+    def pause(self) -> bool:
+        """SIGSTOP; returns whether there was a node to stop that served its clients."""
+        with self._lock:
+            if not self.serving:
                 return False
             self._paused = self.pid
             self._send(signal.SIGSTOP)
@@ -140,9 +149,14 @@ class NodeProcess:
             self._process.send_signal(number)  # does nothing if the process has ended
 
     @property
+    def serving(self) -> bool:
+        """Whether it runs and listens; it may be stopped."""
+        return not self.down and self._ready == self.pid
+
+    @property
     def up(self) -> bool:
-        """Whether it runs and is not stopped, as far as we did it."""
-        return not self.down and self._paused != self.pid
+        """Whether it serves and is not stopped."""
+        return self.serving and self._paused != self.pid
 
     def stopped(self) -> bool:
         """Whether the kernel says that the process is stopped."""
@@ -218,7 +232,7 @@ class EventTail:
                 self._look()
                 for each in dead:
                     if not each.down:  # no kill came in between, which would have found it dead
-                        each.down = True
+                        each.go_down()
                         self._died(each)
         except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
             self._broken(error)
