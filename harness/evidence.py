@@ -23,6 +23,7 @@ EXIT_STATUS = {"pass": 0, "violation": 1, "inconclusive": 3, "infrastructure": 4
 LEAST_CALIBRATED = 5  # answered operations of a kind before the first fault, else the load is no load
 SHARE_UNDER_FAULTS = 0.10  # of the calibrated rate, over the whole time of faults
 SHARE_CUT = 0.05  # of the calibrated rate of reads, while the network was cut
+INTERRUPTED = "interrupted before the end"
 STALL = 2 * NANOSECONDS  # the harness itself did not run for so long: then slowness proves nothing
 
 
@@ -168,7 +169,7 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     found += [("violation", f"safety: {sentence}") for sentence in observed.assertions]
     found += [("infrastructure", sentence) for sentence in (*observed.exits, *observed.trouble)]
     if observed.interrupted:
-        found.append(("inconclusive", "interrupted before the end"))
+        found.append(("inconclusive", INTERRUPTED))
     elif not observed.ended:
         found.append(("inconclusive", "the run ended before its time"))
     if observed.ended and observed.final_missing and observed.worst_stall < STALL and not observed.exits:
@@ -181,6 +182,20 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     outcome = worst([name for name, _ in found] or ["pass"])
     reasons = [sentence for name in OUTCOMES for found_name, sentence in found if found_name == name]
     return outcome, reasons or ["linearizable; every fault was shown to bite and to heal, and every floor was met"]
+
+
+def promises_broken(reasons: Iterable[str]) -> set[str]:
+    """Which promises the reasons of a violation say were broken: not linearizable, not live, own assertion failed.
+
+    Coarse on purpose: which workload happens to show a fault first is chance, and two builds are compared by this.
+    """
+    found = set()
+    for reason in reasons:
+        if reason.startswith("liveness: "):
+            found.add("not live")
+        elif reason.startswith("safety: "):
+            found.add("not linearizable" if " is not linearizable: " in reason else "own assertion failed")
+    return found
 
 
 def _unanswered(observed: Observed) -> str:

@@ -97,6 +97,15 @@ def known(what: str, name: str, names: Collection[str]) -> str:
     raise UsageError(f"unknown {what} {name!r}; {hint}")
 
 
+def seeds_of(text: str, option: str = "--seeds") -> range:
+    """`A..B`, both included, or one seed. Raises UsageError for anything else, naming the option."""
+    first, dots, last = text.partition("..")
+    last = last if dots else first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise UsageError(f"{option} must be A..B with A <= B, for example 1..20, or one seed, not {text!r}")
+    return range(int(first), int(last) + 1)
+
+
 def _unique(what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:

@@ -87,7 +87,9 @@ def find_run(out: Path, text: str) -> Path:
     for candidate in (Path(text), out / text):
         if (candidate / "run.json").is_file():
             return candidate.resolve()
-    found = sorted(path.parent for path in out.glob("*/*/run.json") if path.parent.name.startswith(text))
+    # A campaign is found by its folder and by a link to it: one run all the same.
+    named = {path.parent.resolve() for path in out.glob("*/*/run.json") if path.parent.name.startswith(text)}
+    found = sorted(named)
     if len(found) == 1:
         return found[0].resolve()
     if found:

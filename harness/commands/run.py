@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console, split
 from harness.evidence import EXIT_STATUS, worst
-from harness.plan import Plan, UsageError, checked
+from harness.plan import Plan, checked, seeds_of
 from harness.progress import watcher
 from harness.run import Record, run
 
@@ -85,7 +85,7 @@ def command(
         record = run(plan, watcher(), sys.argv)
         as_json(record) if json else _tell(record)
         raise typer.Exit(EXIT_STATUS[record.outcome])
-    records = _many(plan, _range(seeds) if seeds else range(first, 2**63), budget)
+    records = _many(plan, seeds_of(seeds) if seeds else range(first, 2**63), budget)
     outcome = worst(record.outcome for record in records)
     if json:
         as_json({"outcome": outcome, "runs": records})
@@ -93,13 +93,6 @@ def command(
         for record in records:
             _tell(record)
     raise typer.Exit(EXIT_STATUS[outcome])
-
-
-def _range(text: str) -> range:
-    first, dots, last = text.partition("..")
-    if not (dots and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise UsageError(f"--seeds must be A..B with A <= B, for example 1..20, not {text!r}")
-    return range(int(first), int(last) + 1)
 
 
 def _many(plan: Plan, seeds: range, budget: float | None) -> list[Record]:
