@@ -179,7 +179,7 @@ async def try_nodes(
             if attempt.status == 200 and method != "GET":
                 clients.leaders[client.home] = node
             break
-        if leader and leader != node and hops < HOPS:
+        if leader in clients.start.nodes and leader != node and hops < HOPS:
             node, hops = leader, hops + 1
             clients.leaders[client.home] = leader
             continue

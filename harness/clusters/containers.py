@@ -166,9 +166,16 @@ class LogPump:
     It is a thread because a stream that nobody reads would in the end stop the node that writes to it.
     """
 
-    def __init__(self, on_event: Callable[[str, dict[str, Any]], None], on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_event: Callable[[str, dict[str, Any]], None],
+        on_end: Callable[[str], None],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        """`on_end` hears of a node whose streams ended, `broken` of what ended this thread before its time."""
         self._on_event = on_event
         self._on_end = on_end
+        self._broken = broken
         self._selector = selectors.DefaultSelector()
         self._files: dict[str, tuple[IO[bytes], IO[bytes]]] = {}
         self._tails: dict[str, deque[str]] = {}
@@ -195,6 +202,14 @@ class LogPump:
         return list(self._tails[node])
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except OSError as error:
+            self._broken(ClusterError(f"what the nodes print cannot be kept: {error}"))
+        except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
+            self._broken(error)
+
+    def _follow(self) -> None:
         while not self._closing:
             for key, _ in self._selector.select():
                 if key.data is None:

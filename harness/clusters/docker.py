@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from harness.clusters.host_network import HostNetwork, NetworkControl
 from harness.clusters.http import HttpClients
 from harness.clusters.image import ensure_helper, ensure_image
 from harness.clusters.namespaces import AgentError
+from harness.clusters.reports import Reports
 from harness.clusters.site import Site
 
 FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
@@ -61,17 +61,16 @@ class DockerCluster:
         self.containers: dict[str, Container] = {}
         self.agent: Agent | None = None
         self.clients: HttpClients | None = None
-        self.pump = LogPump(self._on_event, self._on_end)
-        self._start = time.monotonic_ns()
-        self._reports: deque[Report] = deque()
-        self._mistakes: deque[BaseException] = deque()
-        self._arrived = threading.Condition()
+        self.reports = Reports()
+        self.pump = LogPump(self._on_event, self._on_end, self.reports.broken)
         self._leader = (0, "")  # (term, node) as the nodes said
         self._ready: set[str] = set()
+        self._dead: dict[str, dict[str, Any]] = {}
+        self._changed = threading.Condition()  # of the three above
         self._closed = False
 
     def now(self) -> int:
-        return time.monotonic_ns() - self._start
+        return self.reports.now()
 
     def can(self, family: str) -> Refusal | None:
         assert self.agent is not None
@@ -91,41 +90,25 @@ class DockerCluster:
         self.agent.heal(fault)
 
     def poll(self, until: int) -> list[Report]:
-        with self._arrived:
-            while not self._reports and not self._mistakes and (left := until - self.now()) > 0:
-                self._arrived.wait(left / 1e9)
-            found = list(self._reports)
-            self._reports.clear()
-        if self._mistakes:
-            raise self._mistakes.popleft()
-        return found
+        return self.reports.poll(until)
 
     def status(self) -> dict[str, dict[str, Any] | None]:
         assert self.agent is not None
         return dict(zip(self.node_ids, in_parallel(self.agent.site.status_of, list(self.node_ids)), strict=True))
 
-    def _report(self, report: Report) -> None:
-        with self._arrived:
-            self._reports.append(report)
-            self._arrived.notify_all()
-
     def _tell(self, fault: str, phase: str, resolved: dict[str, Any], evidence: dict[str, Any]) -> None:
-        self._report(FaultProgress(fault=fault, phase=phase, at=self.now(), resolved=resolved, evidence=evidence))
-
-    def _broken(self, error: BaseException) -> None:
-        with self._arrived:
-            self._mistakes.append(error)
-            self._arrived.notify_all()
+        self.reports.add([FaultProgress(fault=fault, phase=phase, at=self.now(), resolved=resolved, evidence=evidence)])
 
     def _on_event(self, node: str, event: dict[str, Any]) -> None:
         kind = str(event.get("kind", ""))
         fields = {name: value for name, value in event.items() if name not in {"v", "t", "node", "kind"}}
-        with self._arrived:
+        with self._changed:
             if kind == "leader-elected":
                 self._leader = max(self._leader, (int(fields["term"]), node))
             if kind == "ready":
                 self._ready.add(node)
-        self._report(NodeEvent(node=node, kind=kind, at=int(event["t"]) - self._start, fields=fields))
+                self._changed.notify_all()
+        self.reports.add([NodeEvent(node=node, kind=kind, at=int(event["t"]) - self.reports.start, fields=fields)])
 
     def _on_end(self, node: str) -> None:
         """A node's streams ended: it was killed, or it died."""
@@ -142,11 +125,14 @@ class DockerCluster:
         if state.get("OOMKilled"):
             lines.append("the kernel killed it for want of memory")
         fields = {"code": state.get("ExitCode"), "last_lines": lines}
-        self._report(NodeEvent(node=container.node, kind="process-exited", at=self.now(), fields=fields))
+        self.reports.add([NodeEvent(node=container.node, kind="process-exited", at=self.now(), fields=fields)])
+        with self._changed:
+            self._dead[container.node] = fields
+            self._changed.notify_all()
 
     def serve(self, site: Site, workers: int) -> None:
         """Takes on an agent for faults, while nothing is cut, and clients. Raises `ClusterError`."""
-        self.agent = Agent(site, self._tell, self._died, self._broken)
+        self.agent = Agent(site, self._tell, self._died, self.reports.broken)
         self.clients = HttpClients(
             endpoints={
                 (home, node): (site.containers[node].address, CLIENT_PORT)
@@ -156,23 +142,23 @@ class DockerCluster:
             local_addresses=site.homes if site.network else {},
             node_ids=self.node_ids,
             workers=workers,
-            deliver=self._report,
-            broken=self._broken,
+            deliver=lambda completion: self.reports.add([completion]),
+            broken=self.reports.broken,
         )
         self.clients.prepare()
 
     def await_ready(self) -> None:
         """Waits until every node listens. Raises `ClusterError` if one dies or takes too long."""
         end = time.monotonic() + READY_SECONDS
-        with self._arrived:
+        with self._changed:
             while missing := [node for node in self.node_ids if node not in self._ready]:
-                dead = [each for each in self._reports if isinstance(each, NodeEvent) and each.kind == "process-exited"]
-                if dead or time.monotonic() > end:
-                    node = dead[0].node if dead else missing[0]
+                if self._dead or time.monotonic() > end:
+                    node = next(iter(self._dead), missing[0])
                     lines = self.pump.last_lines(node)
-                    what = f"exited with {dead[0].fields['code']}" if dead else f"was not ready in {READY_SECONDS:g} s"
+                    code = self._dead.get(node, {}).get("code")
+                    what = f"exited with {code}" if self._dead else f"was not ready in {READY_SECONDS:g} s"
                     raise ClusterError(f"{node} {what}: {' / '.join(lines[-3:]) or 'it wrote nothing'}")
-                self._arrived.wait(0.1)
+                self._changed.wait(0.1)
 
     def close(self) -> None:
         if self._closed:

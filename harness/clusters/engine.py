@@ -21,6 +21,7 @@ from docker.types import IPAMConfig, IPAMPool
 from requests.exceptions import RequestException
 
 from harness.clusters.cluster import ClusterError
+from harness.clusters.leftovers import began
 
 LABEL_RUN = "splitbrain.run"
 LABEL_OWNER = "splitbrain.owner"
@@ -87,14 +88,12 @@ def labels_of(run: str) -> dict[str, str]:
 
 
 def owner_of(pid: int) -> str:
-    """`<pid>:<start time in clock ticks since boot>`, which names a process for good; "" if there is none."""
+    """`<pid>:<start time in clock ticks since boot>`, which names a process for good; "" if none can be seen."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
+        since = began(pid)
+    except PermissionError:  # a machine that hides other users' processes
         return ""
-    # The second field is the command in parentheses and may itself hold blanks and parentheses.
-    after_command = stat.rpartition(")")[2].split()
-    return "" if after_command[0] in "ZX" else f"{pid}:{after_command[19]}"
+    return f"{pid}:{since}" if since else ""
 
 
 def _machine() -> str:
