@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from checker import MODELS
@@ -43,10 +44,16 @@ def command(
     if json:
         as_json({what: rows})
         return
-    table = Table(*rows[0], box=None, pad_edge=False)
+    screen = console()
     for row in rows:
-        table.add_row(*row.values())
-    console().print(table)
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(style="dim", min_width=9)
+        table.add_column()
+        screen.print(f"[bold]{row['name']}[/]")
+        for name, text in row.items():
+            if name != "name" and text:
+                table.add_row(f"  {name}", escape(text))
+        screen.print(table)
 
 
 def _workloads() -> list[dict[str, str]]:
@@ -59,13 +66,20 @@ def _faults() -> list[dict[str, str]]:
 
 def _bugs() -> list[dict[str, str]]:
     return [
-        {"name": bug.name, "breaks": bug.breaks, "caught by": bug.caught_by, "command": bug.command}
+        {
+            "name": bug.name,
+            "breaks": bug.breaks,
+            "caught by": bug.caught_by,
+            "resembles": bug.source,
+            "command": bug.command,
+            "note": "too rare in real time: left to the simulator" if bug.rare else "",
+        }
         for bug in BUGS.values()
     ]
 
 
 def _models() -> list[dict[str, str]]:
-    return [{"name": name, "says": model.says} for name, model in MODELS.items()]
+    return [{"name": name, "says": (model.__doc__ or "").splitlines()[0]} for name, model in MODELS.items()]
 
 
 TABLES = {"workloads": _workloads, "faults": _faults, "bugs": _bugs, "models": _models}

@@ -1,0 +1,131 @@
+"""The command line as a user meets it: answers, clear errors, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def splitbrain(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd or ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["workloads", "faults", "bugs", "models"])
+def test_list_answers_and_its_json_has_names(name: str) -> None:
+    answered = splitbrain("list", name, "--json")
+    assert answered.returncode == 0
+    rows = json.loads(answered.stdout)[name]
+    assert all(row["name"] in splitbrain("list", name).stdout for row in rows)
+    assert rows
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (("run", "--workload", "registre"), "unknown workload 'registre'; did you mean register?"),
+        (("run", "--faults", "kil"), "unknown fault 'kil'; did you mean kill?"),
+        (("run", "--build", "bug:no-dedupe"), "no-dedup"),
+        (("run", "--build", "nonsense"), "nonsense"),
+        (("run", "--cluster", "locl"), "unknown cluster 'locl'; did you mean local?"),
+        (("run", "--time", "1"), "--time must be between 10 and 86400, not 1"),
+        (("run", "--nodes", "many"), "many"),
+        (("run", "--seeds", "5..1"), "--seeds must be A..B"),
+        (("run", "--colour", "red"), "--colour"),
+        (("rnu",), "unknown command 'rnu'; did you mean run?"),
+        (("list", "bug"), "unknown list 'bug'; did you mean bugs?"),
+        (("check", "no-such-file.jsonl"), "no-such-file.jsonl"),
+        (("check", "README.md", "--model", "regster"), "unknown model 'regster'; did you mean register"),
+        (("check", "README.md", "--init", "{"), "--init must be a JSON value"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_2(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    answered = splitbrain(*arguments, cwd=ROOT if "README.md" in arguments else tmp_path)
+    assert answered.returncode == 2
+    assert sentence in answered.stderr
+    assert "Traceback" not in answered.stderr
+    assert not answered.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_no_run_is_infrastructure_with_a_sentence(tmp_path: Path) -> None:
+    answered = splitbrain("report", "latest", cwd=tmp_path)
+    assert answered.returncode == 4
+    assert "no run 'latest'" in answered.stderr
+
+
+def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("in the way")
+    answered = splitbrain("run", cwd=tmp_path)
+    assert answered.returncode == 4
+    assert "cannot write results to" in answered.stderr
+    assert "choose another place with --out" in answered.stderr
+
+
+def test_help_names_every_command_and_shows_examples() -> None:
+    page = splitbrain("--help").stdout
+    for command in ("run", "check", "report", "campaign", "compare", "list", "doctor", "node", "kv", "selftest"):
+        assert command in page
+    assert "splitbrain run --build bug:" in splitbrain("run", "--help").stdout
+
+
+def history(path: Path, *lines: str) -> str:
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+INVOKE = '{"type":"invoke","process":0,"f":"write","key":"k","value":1}'
+OK = '{"type":"ok","process":0,"f":"write","key":"k","value":1}'
+
+
+@pytest.mark.parametrize(
+    "lines, line, expected",
+    [
+        ((INVOKE, INVOKE), "2", "process 0"),
+        ((OK,), "1", "invo"),
+        ((INVOKE, OK.replace("ok", "maybe", 1)), "2", "maybe"),
+        ((INVOKE, OK[:30]), "2", ""),
+    ],
+)
+def test_a_history_that_is_not_well_formed_exits_2_with_its_line(
+    tmp_path: Path, lines: tuple[str, ...], line: str, expected: str
+) -> None:
+    answered = splitbrain("check", history(tmp_path / "h.jsonl", *lines), "--model", "register")
+    assert answered.returncode == 2
+    assert f"line {line}" in answered.stderr
+    assert expected in answered.stderr
+    assert not answered.stdout
+
+
+def test_a_file_that_is_not_text_exits_2(tmp_path: Path) -> None:
+    (tmp_path / "h").write_bytes(bytes(range(256)))
+    answered = splitbrain("check", str(tmp_path / "h"), "--model", "register")
+    assert answered.returncode == 2
+    assert "text" in answered.stderr
+
+
+def test_check_says_valid_with_0_and_invalid_with_1_and_a_sentence(tmp_path: Path) -> None:
+    read = '{"type":"invoke","process":1,"f":"read","key":"k","value":null}'
+    saw = '{"type":"ok","process":1,"f":"read","key":"k","value":%s}'
+    good = splitbrain("check", history(tmp_path / "good", INVOKE, OK, read, saw % 1), "--model", "register", "--json")
+    assert (good.returncode, json.loads(good.stdout)["verdict"]) == (0, "valid")
+    bad = splitbrain("check", history(tmp_path / "bad", INVOKE, OK, read, saw % "null"), "--model", "register", "--json")
+    answer = json.loads(bad.stdout)
+    assert (bad.returncode, answer["verdict"]) == (1, "invalid")
+    assert answer["explanation"]
+    assert answer["first_impossible"]["f"] == "read"
+    documented = {"verdict", "reason", "model", "way", "operations", "seconds", "first_impossible", "core", "explanation"}
+    assert documented <= set(answer)
