@@ -84,8 +84,11 @@ def died(loop: Loop) -> bool:
 def drive(loop: Loop) -> None:
     """The whole run. Raises ClusterError when the cluster does not come up."""
     try:
-        _await_leader(loop)
+        early = _await_leader(loop)
         loop.start = loop.cluster.now()
+        # What happened before the start is told by times below zero: only now is it known how far below.
+        for event in early:
+            _node(loop, event)
         _load(loop, loop.plan.end)
         _heal(loop)
         _final_reads(loop)
@@ -94,15 +97,20 @@ def drive(loop: Loop) -> None:
         loop.history.close()
 
 
-def _await_leader(loop: Loop) -> None:
+def _await_leader(loop: Loop) -> list[NodeEvent]:
+    """Waits for the first leader; returns what the nodes told until then."""
     loop.progress.say("waiting for the first leader")
     deadline = loop.cluster.now() + round(SETTLE_SECONDS * NANOSECONDS)
-    while not loop.leaders:
+    early: list[NodeEvent] = []
+    while not any(event.kind == "leader-elected" for event in early):
         if loop.cluster.now() > deadline:
+            for event in early:
+                _node(loop, event)  # a node that died before there was a leader is a reason of its own
             raise ClusterError(
                 f"no leader was elected within {SETTLE_SECONDS:g} s of the start; see nodes/*/stderr.log"
             )
-        _poll(loop, deadline + 1)
+        early += [report for report in loop.cluster.poll(deadline + 1) if isinstance(report, NodeEvent)]
+    return early
 
 
 def _load(loop: Loop, end: int) -> None:

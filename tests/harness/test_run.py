@@ -201,3 +201,12 @@ def test_results_that_cannot_be_written_are_said_before_anything_starts(tmp_path
     blocked.write_text("in the way")
     with pytest.raises(StoreError, match=r"cannot write results to .*choose another place with --out"):
         run(Plan(out=str(blocked)), Quiet())
+
+
+def test_what_happened_before_the_start_has_a_time_below_zero(make_run: Runner) -> None:
+    """Else the first leader would seem to be elected in the middle of the run, perhaps after it was killed."""
+    cluster = FakeCluster()
+    cluster._clock = 3 * NANOSECONDS
+    elected = [line for line in lines(make_run(cluster), "cluster.jsonl") if line["kind"] == "leader-elected"]
+    assert elected[0]["t"] == -3 * NANOSECONDS
+    assert all(line["t"] > 0 for line in elected[1:])
