@@ -122,29 +122,33 @@ class Peer:
     port: int
     _connection: _Dialled | None = None
     _frames: list[bytes] = field(default_factory=list)
+    _gathered: int = 0  # their bytes
 
     @property
     def connected(self) -> bool:
         return self._connection is not None
 
     def send(self, message: Message) -> None:
-        """Puts a message behind the others of this turn; drops it if the peer is not connected."""
-        if self._connection is None:
+        """Puts a message behind the others of this turn; drops it if the peer is not connected or takes nothing."""
+        transport = self._connection.transport if self._connection is not None else None
+        if transport is None or transport.is_closing():
             self.company.metrics.frames_dropped["not-connected"] += 1
-            return
-        self._frames.extend(frames(message))
+        elif self._gathered + transport.get_write_buffer_size() > BUFFER_LIMIT:
+            self.company.metrics.frames_dropped["buffer-full"] += 1
+        else:
+            for frame in frames(message):
+                self._frames.append(frame)
+                self._gathered += len(frame)
 
     def flush(self) -> None:
         """Hands this turn's frames to the connection in one write."""
-        if not self._frames:
+        gathered = self._frames
+        if not gathered:
             return
-        connection, gathered = self._connection, self._frames
-        self._frames = []
-        transport = connection.transport if connection is not None else None
+        self._frames, self._gathered = [], 0
+        transport = self._connection.transport if self._connection is not None else None
         if transport is None or transport.is_closing():
             self.company.metrics.frames_dropped["not-connected"] += len(gathered)
-        elif transport.get_write_buffer_size() > BUFFER_LIMIT:
-            self.company.metrics.frames_dropped["buffer-full"] += len(gathered)
         else:
             self.company.metrics.frames_sent += len(gathered)
             transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
@@ -159,7 +163,7 @@ class Peer:
                 self._connection = connection
                 await connection.closed
                 self._connection = None
-                self._frames.clear()
+                self._frames, self._gathered = [], 0
                 self.company.lost(self.id)
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
