@@ -68,6 +68,9 @@ class Watcher:
     def after(self, node: Node, event: Event, effects: list[Effect]) -> None:
         """A step has ended."""
 
+    def durable(self, node: Node, record: Persist) -> None:
+        """The disk has this record."""
+
     def left(self, node: Node, effect: Send | Reply) -> None:
         """A message or an answer has left the node."""
 
@@ -77,7 +80,9 @@ def even_timeouts(node: str, limits: Limits) -> Callable[[int, int], int]:
     place = int(node[1:]) if node[1:].isdigit() else 0
 
     def draw(_term: int, attempt: int) -> int:
-        return limits.election_min + (place * 37 + attempt * 61) % 100 * (limits.election_max - limits.election_min) // 100
+        return (
+            limits.election_min + (place * 37 + attempt * 61) % 100 * (limits.election_max - limits.election_min) // 100
+        )
 
     return draw
 
@@ -162,6 +167,7 @@ class MemoryCluster:
             if record.first:
                 node.entries[record.first - 1 :] = record.entries
             node.persisted = record.number
+            self.watcher.durable(node, record)
         ready = [effect for effect in node.held if effect.after <= node.persisted]
         node.held = [effect for effect in node.held if effect.after > node.persisted]
         for effect in ready:
