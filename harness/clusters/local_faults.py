@@ -72,8 +72,12 @@ def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
         answers = links.probe([*probed, *open_ways])
         if any(answers[edge] != "silent" for edge in probed):
             return None
+        # A cut between followers drops no frames as long as both hear their leader (a bridge that leads): then it is the
+        # probes, which pass by the same rule as frames, that the links must have counted.
         evidence = dropped()
-        if not any(evidence["frames_dropped"].values()):
+        counted = links.counters().probes
+        evidence["probes_dropped"] = sum(counted.get(edge, 0) > before.probes.get(edge, 0) for edge in probed)
+        if evidence["probes_dropped"] < len(probed):
             return None
         evidence["probes_silent"] = len(probed)
         if open_ways:
