@@ -40,10 +40,11 @@ def main() -> NoReturn:
     """Runs the command that the arguments name and exits."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _as_interrupt)
-    sys.exit(_run(sys.argv[1:]))
+    sys.exit(run_command_line(sys.argv[1:]))
 
 
-def _run(arguments: list[str]) -> int:
+def run_command_line(arguments: list[str]) -> int:
+    """Runs one command; returns its exit status. Whatever went wrong has been said on standard error."""
     try:
         return _call(arguments)
     except TyperException as error:

@@ -49,14 +49,18 @@ def command(
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     known("model", model, MODELS)
-    verdict = check_file(
-        file,
-        model=model,
-        init=_initial(init),
-        format=format_,
-        budget=Budget(seconds=seconds),
-        allow_torn_tail=allow_torn_tail,
-    )
+    initial = _initial(init)
+    try:
+        verdict = check_file(
+            file,
+            model=model,
+            init=initial,
+            format=format_,
+            budget=Budget(seconds=seconds),
+            allow_torn_tail=allow_torn_tail,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
     if json:
         as_json(verdict.as_dict())
     else:

@@ -5,27 +5,55 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from harness.__main__ import run_command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def splitbrain(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=cwd or ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+class Answered(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Splitbrain = Callable[..., Answered]
+
+
+@pytest.fixture
+def splitbrain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Splitbrain:
+    """The command line in this process: loading its libraries anew for each case would take seconds."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*arguments: str, cwd: Path = ROOT) -> Answered:
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        status = run_command_line(list(arguments))
+        return Answered(status, *capsys.readouterr())
+
+    return call
+
+
+def test_the_command_is_a_process_with_an_exit_status(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    for arguments, status in ((["list", "bugs", "--json"], 0), (["run", "--time", "1"], 2), (["report", "no"], 4)):
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == status
 
 
 @pytest.mark.parametrize("name", ["workloads", "faults", "bugs", "models"])
-def test_list_answers_and_its_json_has_names(name: str) -> None:
+def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) -> None:
     answered = splitbrain("list", name, "--json")
     assert answered.returncode == 0
     rows = json.loads(answered.stdout)[name]
@@ -42,7 +70,7 @@ def test_list_answers_and_its_json_has_names(name: str) -> None:
         (("run", "--build", "nonsense"), "nonsense"),
         (("run", "--cluster", "locl"), "unknown cluster 'locl'; did you mean local?"),
         (("run", "--time", "1"), "--time must be between 10 and 86400, not 1"),
-        (("run", "--nodes", "many"), "many"),
+        (("run", "--nodes", "many"), "--nodes"),
         (("run", "--seeds", "5..1"), "--seeds must be A..B"),
         (("run", "--colour", "red"), "--colour"),
         (("rnu",), "unknown command 'rnu'; did you mean run?"),
@@ -52,7 +80,9 @@ def test_list_answers_and_its_json_has_names(name: str) -> None:
         (("check", "README.md", "--init", "{"), "--init must be a JSON value"),
     ],
 )
-def test_a_users_mistake_is_one_sentence_and_exit_2(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+def test_a_users_mistake_is_one_sentence_and_exit_2(
+    arguments: tuple[str, ...], sentence: str, tmp_path: Path, splitbrain: Splitbrain
+) -> None:
     answered = splitbrain(*arguments, cwd=ROOT if "README.md" in arguments else tmp_path)
     assert answered.returncode == 2
     assert sentence in answered.stderr
@@ -61,13 +91,13 @@ def test_a_users_mistake_is_one_sentence_and_exit_2(arguments: tuple[str, ...], 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_report_of_no_run_is_infrastructure_with_a_sentence(tmp_path: Path) -> None:
+def test_a_report_of_no_run_is_infrastructure_with_a_sentence(tmp_path: Path, splitbrain: Splitbrain) -> None:
     answered = splitbrain("report", "latest", cwd=tmp_path)
     assert answered.returncode == 4
     assert "no run 'latest'" in answered.stderr
 
 
-def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: Path, splitbrain: Splitbrain) -> None:
     (tmp_path / "results").write_text("in the way")
     answered = splitbrain("run", cwd=tmp_path)
     assert answered.returncode == 4
@@ -75,7 +105,7 @@ def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: 
     assert "choose another place with --out" in answered.stderr
 
 
-def test_help_names_every_command_and_shows_examples() -> None:
+def test_help_names_every_command_and_shows_examples(splitbrain: Splitbrain) -> None:
     page = splitbrain("--help").stdout
     for command in ("run", "check", "report", "campaign", "compare", "list", "doctor", "node", "kv", "selftest"):
         assert command in page
@@ -101,7 +131,7 @@ OK = '{"type":"ok","process":0,"f":"write","key":"k","value":1}'
     ],
 )
 def test_a_history_that_is_not_well_formed_exits_2_with_its_line(
-    tmp_path: Path, lines: tuple[str, ...], line: str, expected: str
+    tmp_path: Path, lines: tuple[str, ...], line: str, expected: str, splitbrain: Splitbrain
 ) -> None:
     answered = splitbrain("check", history(tmp_path / "h.jsonl", *lines), "--model", "register")
     assert answered.returncode == 2
@@ -110,22 +140,34 @@ def test_a_history_that_is_not_well_formed_exits_2_with_its_line(
     assert not answered.stdout
 
 
-def test_a_file_that_is_not_text_exits_2(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_exits_2(tmp_path: Path, splitbrain: Splitbrain) -> None:
     (tmp_path / "h").write_bytes(bytes(range(256)))
     answered = splitbrain("check", str(tmp_path / "h"), "--model", "register")
     assert answered.returncode == 2
     assert "text" in answered.stderr
 
 
-def test_check_says_valid_with_0_and_invalid_with_1_and_a_sentence(tmp_path: Path) -> None:
+def test_check_says_valid_with_0_and_invalid_with_1_and_a_sentence(tmp_path: Path, splitbrain: Splitbrain) -> None:
     read = '{"type":"invoke","process":1,"f":"read","key":"k","value":null}'
     saw = '{"type":"ok","process":1,"f":"read","key":"k","value":%s}'
     good = splitbrain("check", history(tmp_path / "good", INVOKE, OK, read, saw % 1), "--model", "register", "--json")
     assert (good.returncode, json.loads(good.stdout)["verdict"]) == (0, "valid")
-    bad = splitbrain("check", history(tmp_path / "bad", INVOKE, OK, read, saw % "null"), "--model", "register", "--json")
+    bad = splitbrain(
+        "check", history(tmp_path / "bad", INVOKE, OK, read, saw % "null"), "--model", "register", "--json"
+    )
     answer = json.loads(bad.stdout)
     assert (bad.returncode, answer["verdict"]) == (1, "invalid")
     assert answer["explanation"]
     assert answer["first_impossible"]["f"] == "read"
-    documented = {"verdict", "reason", "model", "way", "operations", "seconds", "first_impossible", "core", "explanation"}
+    documented = {
+        "verdict",
+        "reason",
+        "model",
+        "way",
+        "operations",
+        "seconds",
+        "first_impossible",
+        "core",
+        "explanation",
+    }
     assert documented <= set(answer)

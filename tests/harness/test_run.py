@@ -23,8 +23,8 @@ Runner = Callable[..., Record]
 
 @pytest.fixture
 def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    def make(cluster: FakeCluster, **options: Any) -> Record:
-        monkeypatch.setitem(run_module.OPENERS, "local", lambda **_: cluster)
+    def make(fake: FakeCluster, **options: Any) -> Record:
+        monkeypatch.setitem(run_module.OPENERS, "local", lambda **_: fake)
         plan = Plan(**{"seconds": 12.0, "rate": 100.0, "concurrency": 10, "out": str(tmp_path), **options})
         return run(plan, Quiet())
 
