@@ -24,6 +24,7 @@ from harness.index import read_entry, write_index
 from harness.junit import render_junit
 from harness.plan import Plan, UsageError, checked, seeds_of
 from harness.progress import Watcher
+from harness.report import write_whole
 from harness.run import Record, run
 from harness.store import StoreError
 
@@ -201,7 +202,7 @@ def _begin(
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = _new_folder(out, f"{campaign.name}-{stamp}")
     state = State(1, campaign.name, file, digest, plans_of(campaign, str(out), folder.name))
-    _write(folder / STATE, _json(state))
+    write_whole(folder / STATE, _json(state))
     if link.is_symlink() or not link.exists():
         draft = out / f".{folder.name}.link"
         draft.unlink(missing_ok=True)
@@ -244,7 +245,7 @@ def _go_on(folder: Path, state: State, progress: Watcher, runner: Runner) -> Non
             break  # it is run again when the campaign goes on
         state.done.append(Done(place, record))
         progress.say(f"  {record.outcome}: {record.reasons[0]}")
-        _write(folder / STATE, _json(state))
+        write_whole(folder / STATE, _json(state))
         write_results(folder, state)
         if INTERRUPTED in record.reasons:
             break
@@ -277,9 +278,9 @@ def _run_one(plan: Plan, progress: Watcher, runner: Runner) -> Record:
 
 def write_results(folder: Path, state: State) -> None:
     """Writes summary.md, junit.xml and runs.parquet of a campaign, and the list of all runs above it."""
-    _write(folder / "summary.md", render_summary(folder, state).encode())
+    write_whole(folder / "summary.md", render_summary(folder, state))
     records = [each.record for each in state.done]
-    _write(folder / "junit.xml", render_junit(state.campaign, records))
+    write_whole(folder / "junit.xml", render_junit(state.campaign, records))
     entries = [read_entry(Path(record.run) / "run.json", folder.parent) for record in records if record.run]
     rows: list[dict[str, Any]] = [msgspec.to_builtins(entry) for entry in entries if entry is not None]
     draft = folder / "runs.parquet.new"
@@ -330,12 +331,5 @@ def _cell(plan: Plan) -> tuple[str, ...]:
     return (plan.build, plan.cluster, ", ".join(plan.workloads), ", ".join(plan.faults) or "none")
 
 
-def _json(state: State) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, also if we are killed in between."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_bytes(content)
-    draft.replace(path)
+def _json(state: State) -> str:
+    return msgspec.json.format(msgspec.json.encode(state), indent=1).decode() + "\n"

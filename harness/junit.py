@@ -12,7 +12,7 @@ from harness.run import Record
 FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render_junit(name: str, records: Sequence[Record]) -> bytes:
+def render_junit(name: str, records: Sequence[Record]) -> str:
     """The runs as one test suite: a violation is a failure, what proved nothing (inconclusive, infrastructure) an error."""
     outcomes = [record.outcome for record in records]
     suite = ET.Element(
@@ -39,7 +39,7 @@ def render_junit(name: str, records: Sequence[Record]) -> bytes:
     whole.append(suite)
     ET.indent(whole)
     text: str = ET.tostring(whole, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _clean(text: str) -> str:

@@ -42,40 +42,43 @@ def wilson(hits: int, tries: int) -> Estimate:
     return Estimate(rate, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
 
 
-Measure = Callable[[Sequence[Any]], float]
+Measure = Callable[[Sequence[Any]], Sequence[float]]
 
 
-def bootstrap(measure: Measure, *sides: Sequence[Any]) -> list[Estimate]:
-    """The measure of each side's runs, and (with two sides) of B against A as a ratio, with percentile intervals.
+def bootstrap(measure: Measure, *sides: Sequence[Any]) -> list[list[Estimate]]:
+    """Per figure of the measure: an estimate for each side, then (with two sides) for the second against the first.
 
-    `measure` maps the data of several runs to one number, or to nan where they do not tell. Runs at the same place of
-    both sides have the same seed and are drawn together, so that what a seed brings with it cancels out.
-    B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    `measure` maps the data of several runs to its figures, nan where they do not tell. Runs at the same place of both
+    sides have the same seed and are drawn together, so that what a seed brings with it cancels out of their ratio.
+    Intervals are percentiles; B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
     """
     count = len(sides[0])
     assert all(len(side) == count for side in sides), "runs are paired"
-    observed = [measure(side) for side in sides]
-    if count < 2:
-        return [Estimate(_finite(value)) for value in _with_ratio(observed)]
+    observed = _with_ratio([measure(side) for side in sides])
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = []
-    for _ in range(RESAMPLES):
+    for _ in range(RESAMPLES if count > 1 else 0):
         places = generator.integers(0, count, count)
         drawn.append(_with_ratio([measure([side[place] for place in places]) for side in sides]))
-    columns: NDArray[np.float64] = np.asarray(drawn, dtype=np.float64)
-    return [_interval(value, columns[:, place]) for place, value in enumerate(_with_ratio(observed))]
+    resampled: NDArray[np.float64] = np.asarray(drawn, dtype=np.float64).reshape(-1, *observed.shape)
+    return [
+        [_interval(float(observed[side, figure]), resampled[:, side, figure]) for side in range(len(observed))]
+        for figure in range(observed.shape[1])
+    ]
 
 
-def _with_ratio(values: list[float]) -> list[float]:
-    if len(values) < 2:
+def _with_ratio(rows: list[Sequence[float]]) -> NDArray[np.float64]:
+    """One row a side, and one more with second / first where there are two; nan where the first is 0."""
+    values = np.asarray(rows, dtype=np.float64)
+    if len(values) != 2:
         return values
-    first, second = values[0], values[1]
-    return [*values, second / first if first else math.nan]
+    first = np.where(values[0] == 0, np.nan, values[0])
+    return np.vstack([values, values[1] / first])
 
 
 def _interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
     known = drawn[np.isfinite(drawn)]
-    if not math.isfinite(value) or len(known) < len(drawn) / 2:
+    if not math.isfinite(value) or len(known) <= len(drawn) / 2:
         return Estimate(_finite(value))
     low, high = np.quantile(known, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
@@ -85,7 +88,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def quantile(samples: Sequence[NDArray[np.float64]], share: float) -> float:
-    """A quantile of the samples of several runs taken together; nan where there are none."""
+def quantiles(samples: Sequence[NDArray[np.float64]], shares: Sequence[float]) -> list[float]:
+    """Quantiles of the samples of several runs taken together; nan where there are none."""
     pooled = np.concatenate(samples) if samples else np.empty(0)
-    return float(np.quantile(pooled, share)) if len(pooled) else math.nan
+    return [float(value) for value in np.quantile(pooled, shares)] if len(pooled) else [math.nan] * len(shares)
