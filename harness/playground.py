@@ -18,7 +18,8 @@ import msgspec
 from harness.builds import Build
 from harness.clusters.cluster import ClusterError
 from harness.clusters.leftovers import Ledger, sweep_stale
-from harness.clusters.processes import HOST, NodeProcess, NodeSpec, PortReservation
+from harness.clusters.ports import HOST, PortReservation
+from harness.clusters.processes import NodeProcess, NodeSpec
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 2.0
@@ -52,7 +53,7 @@ def playground(nodes: int, build: Build, folder: Path, first_port: int) -> Itera
         for node in ids:
             command = _command(node, build, ids, folder, ports, peers, urls)
             spec = NodeSpec(node, command, {**os.environ, **build.env}, folder / node, ports[node])
-            processes.append(NodeProcess(spec, starter, ledger))
+            processes.append(NodeProcess(spec, starter, ledger, lambda _node, _listens: None))
         stack.callback(_stop, processes)
         for each in processes:
             each.start()

@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 from harness.clusters.cluster import NANOSECONDS, Attempt, Completion, Request
+from harness.clusters.file_limit import raise_file_limit
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.04, 0.2  # seconds between attempts that found nobody to answer
 HOPS = 3  # redirects followed at once; after that nodes disagree on who leads, and pauses come in between
@@ -299,6 +300,7 @@ def _write(message: Any) -> None:
 
 def main() -> None:
     """Runs until standard input ends."""
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
 

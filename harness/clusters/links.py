@@ -20,16 +20,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
+import uvloop
 
+from harness.clusters.file_limit import raise_file_limit
 from harness.clusters.ports import HOST, PortReservation
 from raftnode.wire import FRAME_LIMIT, LENGTH_BYTES, VERSION, Hello, encode
-
-try:
-    import uvloop
-except ImportError:  # a platform without wheels of uvloop: slower, and otherwise the same
-    new_event_loop = asyncio.new_event_loop
-else:
-    new_event_loop = uvloop.new_event_loop
 
 BACKLOG = 256
 
@@ -401,7 +396,9 @@ class Switchboard:
         return {"answers": [(a, b, answer) for (a, b), answer in zip(edges, answers, strict=True)]}
 
     async def counters(self) -> dict[str, Any]:
-        junction = self.junction
+        """What was dropped and what is cut, once everything decided before is done."""
+        async with self._order:
+            junction = self.junction
         counted = {
             "frames": junction.frames_dropped,
             "probes": junction.probes_dropped,
@@ -469,7 +466,8 @@ async def serve() -> None:
 
 def main() -> None:
     """Runs the links."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
 
 
