@@ -315,16 +315,21 @@ def leader_at(run: RunFiles, moment: int) -> Span | None:
 
 
 def shorten(value: Any, most: int = 72) -> str:
-    """A value as JSON, long lists with their middle left out: what differs is mostly at the end."""
-    text = msgspec.json.encode(value).decode()
+    """A value for people: JSON, but lists with blanks between their elements, so that lines can be broken there.
+
+    Of a long list the end is kept: what differs is mostly there.
+    """
+    if not isinstance(value, list):
+        text = msgspec.json.encode(value).decode()
+        return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    items = [shorten(item, most) for item in value]
+    text = f"[{' '.join(items)}]"
     if len(text) <= most:
         return text
-    if isinstance(value, list):
-        tail = ""
-        for item in reversed(value):
-            longer = f",{msgspec.json.encode(item).decode()}{tail}"
-            if len(longer) > most - 24:
-                break
-            tail = longer
-        return f"[{len(value)} elements, \N{HORIZONTAL ELLIPSIS}{tail}]"
-    return text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    head = f"[{len(items)} elements \N{HORIZONTAL ELLIPSIS}"
+    tail = ""
+    for item in reversed(items):
+        if len(head) + len(tail) + len(item) + 2 > most:
+            break
+        tail = f" {item}{tail}"
+    return f"{head}{tail}]"

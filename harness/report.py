@@ -30,6 +30,8 @@ WORDS = {
     "infrastructure": "Infrastructure failure",
 }
 COLOURS = {"pass": "#1b7a46", "violation": "#b8152e", "inconclusive": "#9a5b00", "infrastructure": "#56606e"}
+MOST_COUNTERS = 3
+UNTOLD_OF_HEALS = frozenset({"took_ms", "pids", "resumed"})  # shown elsewhere, or of interest to nobody
 SECOND = 1_000_000_000
 KIBIBYTE = 1024
 LONG_HEADLINE = 120  # characters
@@ -267,6 +269,7 @@ def _log_line(line: Line) -> dict[str, str]:
 def _fault(fault: FaultSpan) -> dict[str, Any]:
     evidence = {step.phase: step.evidence for step in fault.steps}
     refused = evidence.get("refused") or evidence.get("failed") or evidence.get("not-bitten") or {}
+    counters = {name: value for name, value in evidence.get("healed", {}).items() if name not in UNTOLD_OF_HEALS}
     not_healed = evidence.get("heal-failed") or evidence.get("heal-not-shown") or {}
     return {
         "id": fault.id,
@@ -280,7 +283,9 @@ def _fault(fault: FaultSpan) -> dict[str, Any]:
         "bitten_at": _moment(fault.at("bitten")),
         "healed_at": _moment(fault.at("healed")),
         "shown_at": _moment(fault.at("heal-shown")),
+        "mechanism": str(evidence.get("installed", {}).get("mechanism", "")),
         "bite": evidence_lines(evidence.get("bitten") or refused),
+        "until_end": evidence_lines(counters),
         "heal": evidence_lines(evidence.get("heal-shown") or not_healed),
     }
 
@@ -290,16 +295,33 @@ def _moment(moment: int | None) -> str:
 
 
 def evidence_lines(evidence: dict[str, Any]) -> list[str]:
-    """Evidence as lines for people: one a name, values as they were recorded."""
-    return [f"{name.replace('_', ' ')}: {_told(value)}" for name, value in evidence.items()]
+    """Evidence as phrases for people: one a name, values as they were recorded; of many counters the sum."""
+    return [
+        f"{name.replace('_', ' ')}: {_counted(value) if _are_counters(name, value) else _told(value)}"
+        for name, value in evidence.items()
+    ]
+
+
+def _are_counters(name: str, value: Any) -> bool:
+    """Whether numbers by node or link mean an amount, which process ids do not."""
+    if not isinstance(value, dict) or len(value) <= MOST_COUNTERS or "pid" in name:
+        return False
+    return all(isinstance(count, int) and not isinstance(count, bool) for count in value.values())
 
 
 def _told(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_told(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return "; ".join(_told(item) for item in value)
+        return ", ".join(_told(item) for item in value)
     return value if isinstance(value, str) else shorten(value, 160)
+
+
+def _counted(counters: dict[str, int]) -> str:
+    """Many counters as their sum and the greatest of them."""
+    greatest = sorted(counters.items(), key=lambda item: -item[1])[:MOST_COUNTERS]
+    named = ", ".join(f"{name} {count:,}" for name, count in greatest if count)
+    return f"{sum(counters.values()):,} over {len(counters)}" + (f", most of them {named}" if named else "")
 
 
 def _figures(run: RunFiles) -> dict[str, Any]:

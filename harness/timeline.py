@@ -15,6 +15,7 @@ import msgspec
 from harness.reading import FaultSpan, Operation, RunFiles, Span, elections, leaderships, outages, shorten
 
 MOST_OPERATIONS = 20_000
+MOST_CHARACTERS = 2_000  # of one value in a note
 SLICES = 600
 MICROSECOND = 1_000
 LATEST = 2**52  # the greatest number of microseconds that JavaScript counts one by one, and more than any run has
@@ -105,7 +106,7 @@ def choose(
 
 
 def add(columns: Columns, operation: Operation, keys: Dictionary, notes: Dictionary, *, long: bool) -> None:
-    """Appends one operation to the columns; with `long` its values are told nearly in full."""
+    """Appends one operation to the columns; with `long` its note has its values in full."""
     asked = operation.asked
     columns.start.append(asked.t // MICROSECOND)
     columns.length.append(-1 if operation.end is None else max(1, (operation.end - asked.t) // MICROSECOND))
@@ -114,15 +115,23 @@ def add(columns: Columns, operation: Operation, keys: Dictionary, notes: Diction
     columns.worker.append(asked.worker)
     columns.type.append(TYPES.index(operation.type) if operation.type in TYPES else 2)
     columns.key.append(keys.place(_text(asked.key)))
-    columns.label.append(label(operation, 400 if long else 60))
-    columns.note.append(notes.place(note(operation)))
+    columns.label.append(label(operation))
+    columns.note.append(
+        notes.place("\n".join(part for part in (full(operation) if long else "", note(operation)) if part))
+    )
 
 
 def _text(key: Any) -> str:
     return key if isinstance(key, str) else msgspec.json.encode(key).decode()
 
 
-def label(operation: Operation, most: int = 60) -> str:
+def full(operation: Operation) -> str:
+    """What a label had to leave out; empty where it left out nothing."""
+    told = label(operation, MOST_CHARACTERS)
+    return told if told != label(operation) else ""
+
+
+def label(operation: Operation, most: int = 48) -> str:
     """An operation in a few words: what was asked, and what came back."""
     asked, done = operation.asked, operation.done
     told = question(asked.f, asked.value, most)
@@ -131,14 +140,14 @@ def label(operation: Operation, most: int = 60) -> str:
     return told
 
 
-def question(f: str, value: Any, most: int = 60) -> str:
+def question(f: str, value: Any, most: int = 48) -> str:
     """What was asked: `read`, `write 3`, `cas 3 \N{RIGHTWARDS ARROW} 4`."""
     if f == "cas" and isinstance(value, list) and len(value) == 2:
         return f"cas {shorten(value[0], most)} \N{RIGHTWARDS ARROW} {shorten(value[1], most)}"
     return f if value is None or f == "read" else f"{f} {shorten(value, most)}"
 
 
-def answer(value: Any, most: int = 60) -> str:
+def answer(value: Any, most: int = 48) -> str:
     """What a read returned, where null stands for a key that is absent."""
     return "nothing" if value is None else shorten(value, most)
 

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const OK = 0, FAIL = 1, INFO = 2;
-  const RULER = 24, ROW = 20, NODE_ROW = 20, GAP = 8, LANE = 20, THIN_LANE = 13, OVERVIEW = 46;
+  const RULER = 24, ROW = 20, NODE_ROW = 20, GAP = 8, LANE = 20, THIN_LANE = 13, OVERVIEW = 46, MOST_PROCESSES = 12;
   const byId = (id) => document.getElementById(id);
 
   /* Buttons that copy a command; pages opened from a file have no clipboard API everywhere. */
@@ -86,7 +86,7 @@
       if (!named.has(name)) { named.set(name, lanes.length); lanes.push({ label, strong, operations: [] }); }
       return named.get(name);
     };
-    for (const op of [...view.core].sort((a, b) => a - b)) {
+    for (const op of coreWithLanes(view)) {
       view.laneOf[op] = laneFor(`p${operations.process[op]}`, `process ${operations.process[op]}`, true);
     }
     const workers = view.key < 0 ? [...new Set(operations.worker)].sort((a, b) => a - b) : [];
@@ -97,6 +97,13 @@
       lanes[view.laneOf[op]].operations.push(op);
     }
     view.lanes = lanes;
+  }
+
+  /* Of a large counterexample the processes whose operations came last have lanes of their own. */
+  function coreWithLanes(view) {
+    const { start, process } = view.operations, newest = [...view.core].sort((a, b) => start[b] - start[a]);
+    const processes = new Set(newest.slice(0, MOST_PROCESSES).map((op) => process[op]));
+    return newest.filter((op) => processes.has(process[op])).reverse();
   }
 
   function pack(view, op, packed, lanes) {
@@ -142,6 +149,7 @@
     context.rect(view.gutter, 0, width - view.gutter, view.height);
     context.clip();
     drawBands(view);
+    drawShade(view);
     drawRuler(view);
     for (const row of view.rows) DRAW_ROW[row.kind](view, row);
     drawOutside(view);
@@ -201,7 +209,7 @@
   function barText(view, text, left, right, middle, colour) {
     const from = Math.max(left, view.gutter) + 5;
     const room = Math.min(right, view.width) - from - 3;
-    if (room < 14) return;
+    if (room < 30 && room < view.context.measureText(text).width) return;
     view.context.fillStyle = colour;
     view.context.textAlign = "left";
     view.context.fillText(clipped(view, text, room), from, middle + 0.5);
@@ -366,16 +374,25 @@
     view.context.fillText(text, x, middle + 0.5);
   }
 
-  /* The moment that the whole page is about: a line through every lane, and a flag on the ruler. */
+  const impossibleX = (view) => {
+    const left = xOf(view, view.operations.start[view.data.first]);
+    return [left, Math.max(left + 2, xOf(view, endOf(view, view.data.first)))];
+  };
+
+  /* The moment that the whole page is about: a shade behind every lane, a line through them, and a flag on the ruler. */
+  function drawShade(view) {
+    if (view.data.first < 0) return;
+    const [left, right] = impossibleX(view);
+    view.context.globalAlpha = 0.16;
+    bar(view, left, right, RULER, view.height - RULER, view.colours.violation);
+    view.context.globalAlpha = 1;
+  }
+
   function drawMoment(view) {
-    const { context, colours, data, operations } = view;
+    const { context, colours, data } = view;
     if (data.first < 0) return;
-    const left = xOf(view, operations.start[data.first]), right = Math.max(left + 2, xOf(view, endOf(view, data.first)));
-    context.globalAlpha = 0.16;
-    context.fillStyle = colours.violation;
-    context.fillRect(left, RULER, right - left, view.height - RULER);
-    context.globalAlpha = 1;
-    context.fillRect(left - 0.75, RULER - 2, 1.5, view.height);
+    const [left] = impossibleX(view);
+    bar(view, left - 0.75, left + 0.75, RULER - 2, view.height, colours.violation);
     context.font = `600 12px ${colours.sans}`;
     const words = "impossible", width = context.measureText(words).width + 12;
     context.fillRect(left - 0.75, 2, width, 18);

@@ -43,7 +43,7 @@ def without_scripts(page: str) -> str:
 
 
 def test_the_top_says_what_happened_and_how_to_do_it_again(page: str) -> None:
-    """ "outcome and one-sentence reason on top ... the command to run it again"."""
+    """Issue 3: "outcome and one-sentence reason on top ... the command to run it again"."""
     banner = without_scripts(page).split("<main")[0]
     assert "Violation" in banner
     assert "Read by process 18005 of key r77 returned 9001" in banner
@@ -77,7 +77,7 @@ def test_the_page_asks_no_network_for_anything(page: str) -> None:
     assert re.findall(r'(?:src|href)="(?!#|data:)(?:[a-z]+:)?//', without_scripts(page)) == []
     assert "default-src 'none'" in page
     assert "@import" not in page
-    assert "url(" not in page.split("</style>")[0]
+    assert "url(" not in page.split("</style>", maxsplit=1)[0]
 
 
 def test_what_a_log_or_a_value_says_is_text_and_not_markup(violation: Path, page: str) -> None:
@@ -128,7 +128,7 @@ def test_every_outcome_has_its_own_banner(tmp_path: Path, outcome: str, words: s
 
 
 def test_a_run_that_was_killed_before_its_end_still_has_a_page(tmp_path: Path) -> None:
-    """ "a run folder with an empty or torn history still gives a page"."""
+    """A crash in a later phase loses nothing of an earlier one: what there is can be looked at."""
     (tmp_path / "run.json").write_text(json.dumps({"version": 1, "phase": "started", "seed": 3}))
     (tmp_path / "history.jsonl").write_text('{"i":0,"t":12,"type":"invo')
     (tmp_path / "faults.jsonl").write_text("{")
@@ -190,7 +190,7 @@ def test_choosing_keeps_the_core_even_where_it_is_far_away(violation: Path) -> N
 
 @pytest.mark.slow
 def test_a_page_of_a_hundred_thousand_operations_stays_below_five_mebibytes(tmp_path: Path) -> None:
-    """ "one file, no network at all, < 5 MB for 100k operations"."""
+    """Peers, idea 9: "file opens without network ... < 5 MB for 100 k ops"."""
     folder = write_run(tmp_path, violation=True, seconds=34, rate=3000, concurrency=60)
     assert len(read_run(folder).operations) > 100_000
     assert write_report(folder).stat().st_size < FIVE_MEBIBYTES
@@ -295,7 +295,7 @@ def test_long_values_are_shortened_and_lists_keep_their_end(value: Any, text: st
     assert len(told) <= 72
     if text is None:
         assert told.startswith("[1000 elements")
-        assert told.endswith("998,999]")
+        assert told.endswith("998 999]")
     else:
         assert told == text
 
@@ -304,7 +304,10 @@ def test_evidence_is_told_in_words() -> None:
     assert evidence_lines({"packets_dropped": {"n1->n2": 12}, "probe": "blocked", "seen": [1, 2]}) == [
         "packets dropped: n1->n2 12",
         "probe: blocked",
-        "seen: 1; 2",
+        "seen: 1, 2",
+    ]
+    assert evidence_lines({"frames_dropped": {"a>b": 0, "b>a": 1, "c>a": 5, "a>c": 0}}) == [
+        "frames dropped: 6 over 4, most of them c>a 5, b>a 1"
     ]
 
 

@@ -82,7 +82,7 @@ def run_in(results: Path, part: str) -> Path:
 def test_a_report_opens_from_its_file_and_draws_everything(
     browser: Browser, results: Path, part: str, words: str, width: int, scheme: str
 ) -> None:
-    """ "the report opened in headless Chromium ... a screenshot kept as an artefact"."""
+    """Issue 3: "the report opened in headless Chromium ... a screenshot kept as an artefact"."""
     path = run_in(results, part) / "report.html"
     opened = Opened(browser, path, width=width, scheme=scheme)
     opened.page.wait_for_selector("#chart-latency canvas")

@@ -69,7 +69,7 @@ def test_the_history_is_kept_as_parquet_event_by_event(whole_run: Path) -> None:
 
 
 def test_latency_is_that_of_answered_operations_by_the_phase_in_which_they_were_asked(tmp_path: Path) -> None:
-    """ "quantiles p50/p90/p99/max per f and per phase: before/during/after faults, ok only"."""
+    """An operation that was asked before a fault says nothing about the fault, whenever it ended."""
     events = [
         *operation(0, "read", 100, 110),
         *operation(1, "read", 200, 230),
@@ -102,7 +102,7 @@ def test_a_second_in_which_nothing_ended_has_its_row(tmp_path: Path) -> None:
 
 
 def test_unavailability_runs_from_the_kill_of_the_leader_to_the_next_answered_write(tmp_path: Path) -> None:
-    """ "after each leader kill the unavailability = time from the kill to the next ok write": not an answer of the dead."""
+    """Time from the kill to the next ok write; an answer of the dead that was on its way is none."""
     events = [
         *operation(0, "write", 100, 110, node="n1"),
         *operation(1, "write", 998, 1002, node="n1"),  # answered before it died, read after
