@@ -52,9 +52,11 @@ class Container:
         self.address = spec.address
         self.process: NodeProcess | None = None  # None: not running, or out of this machine's sight
         self.pid = 0  # on the engine's machine; 0: not running
+        self.turn = threading.Lock()  # one kill or pause at a time
         self.down = True  # on purpose: killed and not yet started again, or being removed
         self._engine = engine
         self._pump = pump
+        self._stream: Stream | None = None
         self._id = ""
 
     def create(self) -> None:
@@ -85,7 +87,7 @@ class Container:
     def start(self) -> None:
         """Starts it, for the first time or again. Raises `APIError` or `ClusterError`."""
         parameters = {"stdin": 0, "stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
-        self._pump.follow(self.node, self._engine.api.attach_socket(self._id, params=parameters))
+        self._stream = self._pump.follow(self.node, self._engine.api.attach_socket(self._id, params=parameters))
         self.down = False
         self._engine.api.start(self._id)
         self._look()
@@ -139,6 +141,8 @@ class Container:
     def await_exit(self) -> int:
         """The status with which it exited, once it has. Raises `APIError` or `RequestException`."""
         code = int(self._engine.api.wait(self._id, timeout=EXIT_SECONDS)["StatusCode"])
+        if self._stream:
+            self._stream.ended.wait(EXIT_SECONDS)  # all that it printed is read before it may print again
         self._let_go()
         return code
 
@@ -192,10 +196,12 @@ class LogPump:
         self._files[node] = ((folder / "events.jsonl").open("ab", 0), (folder / "stderr.log").open("ab", 0))
         self._tails[node] = deque(maxlen=LAST_LINES)
 
-    def follow(self, node: str, attached: Any) -> None:
+    def follow(self, node: str, attached: Any) -> Stream:
         """Reads an attached stream of a node until it ends."""
-        self._joining.append(Stream(node, attached))
+        stream = Stream(node, attached)
+        self._joining.append(stream)
         os.write(self._woken, b"+")
+        return stream
 
     def last_lines(self, node: str) -> list[str]:
         """The end of what a node wrote to its standard error."""
@@ -231,6 +237,7 @@ class LogPump:
             self._selector.unregister(stream.attached)
             stream.close()
             self._on_end(stream.node)
+            stream.ended.set()
             return
         for kind, content in stream.frames(read):
             events, errors = self._files[stream.node]
@@ -274,6 +281,7 @@ class Stream:
     def __init__(self, node: str, attached: Any) -> None:
         self.node = node
         self.attached = attached
+        self.ended = threading.Event()
         self._bytes = b""
         self._line = b""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.clusters.bridge import FilterError, Pair
 from harness.clusters.containers import PEER_PORT
-from harness.clusters.fault_life import Evidence, FaultLife
+from harness.clusters.fault_life import HOLD_SECONDS, Evidence, FaultLife
 from harness.clusters.host_network import NetworkControl
 from harness.clusters.site import Site
 from harness.nemesis import Edge
@@ -73,7 +73,7 @@ def partition(life: FaultLife, cuts: Cuts, edges: Sequence[Edge]) -> None:
     began = time.monotonic()
     cuts.add(pairs)
     life.tell("installed", mechanism=cuts.network.mechanism, took_ms=_ms_since(began), pairs=len(pairs))
-    life.until_ended(lambda: _bite(cuts, edges, probed))
+    life.until_ended(lambda: _bite(cuts, edges, probed), HOLD_SECONDS)
     dropped = cuts.network.dropped()
     began = time.monotonic()
     cuts.take(pairs)

@@ -20,12 +20,12 @@ import msgspec
 
 from harness.clusters.cluster import ClusterError
 
-ROOTS = ("python3-minimal", "libpython3-stdlib", "busybox-static", "libnftables1")
-"""What the base must have; what these depend on is asked of apt. libnftables is for the helper (`helper.py`)."""
+ROOTS = ("python3-minimal", "libpython3-stdlib", "busybox-static")
+"""What the base must have; what these depend on is asked of apt."""
 
 KEPT = re.compile(
     r"(busybox-static|libbz2|libc6|libcrypt1|libexpat1|libffi|libgcc-s1|liblzma|libpython3|libssl|libuuid1"
-    r"|python3|zlib1g|openssl-provider|libgmp|libjansson|libmnl|libnftables|libnftnl|libxtables)"
+    r"|python3|zlib1g|openssl-provider)"
 )
 """Dependencies that Python needs as it runs a node; the others serve package management, terminals and mail."""
 

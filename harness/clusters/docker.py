@@ -38,7 +38,7 @@ from harness.clusters.engine import (
 from harness.clusters.helped_network import HelpedNetwork
 from harness.clusters.host_network import HostNetwork, NetworkControl
 from harness.clusters.http import HttpClients
-from harness.clusters.image import ensure_helper, ensure_image
+from harness.clusters.image import ensure_image
 from harness.clusters.namespaces import AgentError
 from harness.clusters.reports import Reports
 from harness.clusters.site import Site
@@ -121,6 +121,8 @@ class DockerCluster:
             state = container.state()
         except TROUBLE as error:
             state = {"ExitCode": words_of(error)}
+        if state.get("Running"):
+            state = {"ExitCode": "unknown: its streams ended, though it runs"}
         lines = self.pump.last_lines(container.node)
         if state.get("OOMKilled"):
             lines.append("the kernel killed it for want of memory")
@@ -196,7 +198,7 @@ def open_docker(
     image = build.image or ensure_image(build.source or Path(), say, engine)
     cluster = DockerCluster(node_ids, engine)
     try:
-        _bring_up(cluster, build, image, folder, seed, workers, say)
+        _bring_up(cluster, build, image, folder, seed, workers)
     except TROUBLE as error:
         cluster.close()
         raise ClusterError(words_of(error)) from error
@@ -206,9 +208,7 @@ def open_docker(
     return cluster
 
 
-def _bring_up(
-    cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, workers: int, say: Callable[[str], None]
-) -> None:
+def _bring_up(cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, workers: int) -> None:
     run = secrets.token_hex(4)
     network = cluster.network = make_network(cluster.engine, run)
     if not host_sees(network):
@@ -219,7 +219,7 @@ def _bring_up(
     addresses = {node: network.address(FIRST_NODE + place) for place, node in enumerate(cluster.node_ids)}
     homes = {node: network.address(FIRST_HOME + place) for place, node in enumerate(cluster.node_ids)}
     observer = network.address(OBSERVER)
-    refusal = _take_control(cluster, image, run, [*homes.values(), observer], say)
+    refusal = _take_control(cluster, image, run, [*homes.values(), observer])
     for node, address in addresses.items():
         spec = ContainerSpec(
             run=run,
@@ -241,9 +241,7 @@ def _bring_up(
     cluster.serve(site, workers)
 
 
-def _take_control(
-    cluster: DockerCluster, image: str, run: str, addresses: list[str], say: Callable[[str], None]
-) -> str:
+def _take_control(cluster: DockerCluster, image: str, run: str, addresses: list[str]) -> str:
     """Takes control of the network, by the first way that works; returns why not, "" if one did."""
     assert cluster.network is not None
     interface = cluster.network.interface
@@ -251,9 +249,8 @@ def _take_control(
         cluster.control = HostNetwork(f"{PREFIX}{run}", interface, addresses)
     except (FilterError, AgentError) as here:
         try:
-            helper = ensure_helper(image, say, cluster.engine)
-            cluster.control = HelpedNetwork(cluster.engine, helper, run, interface, addresses)
-        except (FilterError, ClusterError) as by_helper:
+            cluster.control = HelpedNetwork(cluster.engine, image, run, interface, addresses)
+        except FilterError as by_helper:
             return f"by this process: {here}; by a helper container: {by_helper}"
     return ""
 

@@ -17,6 +17,7 @@ from harness.clusters.cluster import Fault
 
 STATUS_SECONDS = 0.25
 AGAIN_SECONDS = 0.05  # between two looks at whether a fault bites, or has healed
+HOLD_SECONDS = 4.0  # how much longer a fault lasts that could not bite before its end: others held its nodes down
 HEAL_SECONDS = 10.0  # for a heal to show: a restarted node takes about a second, more on a loaded machine
 
 Evidence = dict[str, Any]

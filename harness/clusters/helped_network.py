@@ -31,7 +31,7 @@ class HelpedNetwork:
     """See `NetworkControl`."""
 
     def __init__(self, engine: Engine, image: str, run: str, interface: str, addresses: Sequence[str]) -> None:
-        """Starts the helper. Raises `FilterError`, in the words of whoever refused."""
+        """Starts the helper, from the image of a node: it holds a Python and msgspec. Raises `FilterError`, in the words of whoever refused."""
         self.mechanism = ""
         self._engine = engine
         self._id = ""
@@ -54,6 +54,7 @@ class HelpedNetwork:
         api = self._engine.api
         made = api.create_container(
             image=image,
+            entrypoint=["python3", "-m", "harness.clusters.helper"],
             command=arguments,
             name=f"{PREFIX}{run}-helper",
             labels=labels_of(run),

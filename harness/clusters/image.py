@@ -32,13 +32,11 @@ REGISTRY_BASE = "python:3.11-slim-bookworm"
 REGISTRY_SECONDS = 5  # silence for so long means that no registry answers
 NODE_REPOSITORY = "splitbrain-node"
 BASE_REPOSITORY = "splitbrain-base"
-HELPER_REPOSITORY = "splitbrain-helper"
 LABEL_PYTHON = "splitbrain.python"
 NODE_LIBRARIES = ("crc32c", "httptools", "msgspec", "uvloop")
 LOCK = Path("requirements/run.lock")
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
-HELPER_DOCKERFILE = ROOT / "docker" / "helper.Dockerfile"
 FIXED_TIME = 1_700_000_000
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -71,23 +69,6 @@ def ensure_image(source: Path, say: Say, engine: Engine | None = None) -> str:
         libraries = Path(name) / "libraries"
         _fetch_libraries(lock, base.python, _architecture(engine), libraries)
         _build(engine, tag, base.tag, _context(source, lock, libraries))
-    return tag
-
-
-def ensure_helper(node_image: str, say: Say, engine: Engine) -> str:
-    """The tag of the image of the network helper, made from that of a node if the engine lacks it.
-
-    Raises `ClusterError` where the build fails, for example because the node's image holds no packet filter library and
-    no package archive can be reached.
-    """
-    recipe = HELPER_DOCKERFILE.read_bytes()
-    tag = f"{HELPER_REPOSITORY}:{hashlib.sha256(recipe + RECIPE.encode()).hexdigest()[:12]}"
-    if not _has(engine, tag):
-        say(f"building the image {tag}, which cuts networks for a harness that is not root")
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            _add(tar, "Dockerfile", recipe)
-        _build(engine, tag, node_image, packed.getvalue())
     return tag
 
 
