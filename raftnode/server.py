@@ -11,7 +11,10 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import importlib
+import importlib.util
 import os
+import resource
 import signal
 import sys
 import time
@@ -51,13 +54,6 @@ from raftnode.peers import Accepted, AcceptedTable, Company, Peer
 from raftnode.replica import Core
 from raftnode.storage import DamagedError, ForeignError, Recovered, WriteAheadLog, open_log
 
-try:
-    import uvloop
-except ImportError:  # a platform without wheels of uvloop: slower, and otherwise the same
-    new_event_loop = asyncio.new_event_loop
-else:
-    new_event_loop = uvloop.new_event_loop
-
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_ADDRESS = 4  # a port that cannot be had
@@ -67,6 +63,7 @@ SLOW_DISK_NANOSECONDS = 1_000_000_000
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 2.0  # for the disk to take what is queued
 CONNECTION_LIMIT = 4096
+SPARE_FILES = 400  # open files that are not clients' connections: log, peers, strangers at the peer port, a margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,10 +442,20 @@ def make_node(settings: Settings, build: Build, log: WriteAheadLog, recovered: R
         metrics=Metrics(),
         disk=DiskThread(log, done, failed),
         log=log,
-        table=ConnectionTable(CONNECTION_LIMIT),
+        table=ConnectionTable(connection_limit()),
         ended=loop.create_future(),
     )
     return node
+
+
+def connection_limit() -> int:
+    """How many clients' connections this process may hold, after it has asked the system for as many as it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTION_LIMIT + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTION_LIMIT if soft == resource.RLIM_INFINITY else max(16, min(CONNECTION_LIMIT, soft - SPARE_FILES))
 
 
 async def listen(node: Node, accepted: AcceptedTable) -> list[asyncio.Server]:
@@ -537,5 +544,7 @@ def serve(settings: Settings, build: Build) -> int:
     except (DamagedError, OSError) as error:
         say(f"{settings.id}: {error}")
         return EXIT_DISK
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    # A platform without wheels of uvloop has a slower node, and otherwise the same.
+    fast = importlib.import_module("uvloop").new_event_loop if importlib.util.find_spec("uvloop") else None
+    with asyncio.Runner(loop_factory=fast) as runner:
         return runner.run(live(settings, build, log, recovered))

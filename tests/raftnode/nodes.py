@@ -19,6 +19,8 @@ import msgspec
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0
+HTTP = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=5, trust_env=False)
+"""One client for all requests of the tests (to make one is slow); a connection each, as nodes come and go."""
 _PORTS = iter(range(12_000 + os.getpid() * 37 % 12_000, 32_000))
 
 
@@ -103,14 +105,14 @@ class Node:
     def status(self) -> dict[str, Any] | None:
         """The status, None if the node does not answer."""
         try:
-            body: dict[str, Any] = httpx.get(self.url + "/status", timeout=2).json()
+            body: dict[str, Any] = HTTP.get(self.url + "/status").json()
         except httpx.TransportError:
             return None
         return body
 
     def metric(self, line: str) -> float:
         """The value of one sample, 0 where it is not there yet."""
-        text = httpx.get(self.url + "/metrics", timeout=2).text
+        text = HTTP.get(self.url + "/metrics").text
         return next((float(row.rpartition(" ")[2]) for row in text.splitlines() if row.rpartition(" ")[0] == line), 0.0)
 
 
@@ -176,7 +178,7 @@ class Nodes:
                 return None
             headers = {"idempotency-key": key} if key else {}
             try:
-                answer = httpx.request(method, leader.url + path, json=body, headers=headers, timeout=5)
+                answer = HTTP.request(method, leader.url + path, json=body, headers=headers)
             except httpx.TransportError:
                 return None
             return None if answer.status_code in {307, 503, 504} else answer

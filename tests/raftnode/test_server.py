@@ -22,6 +22,7 @@ from raftnode import wire
 from raftnode.client import Client
 from raftnode.http_api import BODY_LIMIT, HEADER_LIMIT
 from raftnode.messages import ReadIndex
+from raftnode.peers import ACCEPTED_LIMIT
 from raftnode.storage import SEGMENT_NAME
 from tests.raftnode import nodes as real
 
@@ -34,13 +35,21 @@ def three(tmp_path: Path) -> Iterator[real.Nodes]:
 
 
 @pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real.Nodes]:
+    """Three nodes for tests that break nothing; each uses keys of its own."""
+    cluster = real.Nodes(tmp_path_factory.mktemp("steady"), 3)
+    with contextlib.closing(cluster):
+        yield cluster.start()
+
+
+@pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real.Node]:
     """A cluster of one, for all that only concerns the door: each test must leave it serving."""
     cluster = real.Nodes(tmp_path_factory.mktemp("one"), 1)
     with contextlib.closing(cluster):
         cluster.start()
         yield cluster.leader()
-        assert httpx.put(cluster["n1"].url + "/kv/after", json={"value": 1}).status_code == 200
+        assert real.HTTP.put(cluster["n1"].url + "/kv/after", json={"value": 1}).status_code == 200
         assert cluster["n1"].metric("raft_internal_errors_total") == 0
         assert "Traceback" not in cluster["n1"].errors()
 
@@ -61,29 +70,29 @@ def code_of(answer: httpx.Response) -> tuple[int, str, bool]:
 # --- what clients are promised -----------------------------------------------------------------------------------------
 
 
-def test_every_operation_of_the_api(three: real.Nodes) -> None:
-    assert three.ask("PUT", "/kv/a", {"value": {"x": [1, None]}}).json()["index"] > 0
-    assert three.ask("GET", "/kv/a").json()["value"] == {"x": [1, None]}
-    assert three.ask("POST", "/kv/a/cas", {"expect": {"x": [1, None]}, "value": 2}).status_code == 200
-    mismatch = three.ask("POST", "/kv/a/cas", {"expect": 1, "value": 3})
+def test_every_operation_of_the_api(steady: real.Nodes) -> None:
+    assert steady.ask("PUT", "/kv/a", {"value": {"x": [1, None]}}).json()["index"] > 0
+    assert steady.ask("GET", "/kv/a").json()["value"] == {"x": [1, None]}
+    assert steady.ask("POST", "/kv/a/cas", {"expect": {"x": [1, None]}, "value": 2}).status_code == 200
+    mismatch = steady.ask("POST", "/kv/a/cas", {"expect": 1, "value": 3})
     assert code_of(mismatch) == (409, "cas-mismatch", True)
     assert mismatch.json()["actual"] == 2
-    assert three.ask("POST", "/kv/l/append", {"element": "e"}).json()["length"] == 1
-    assert three.ask("POST", "/kv/l/append", {"element": "f"}).json()["length"] == 2
-    assert code_of(three.ask("POST", "/kv/a/append", {"element": 1})) == (409, "wrong-type", True)
-    assert three.ask("DELETE", "/kv/a").json()["existed"] is True
-    assert three.ask("DELETE", "/kv/a").json()["existed"] is False
-    assert code_of(three.ask("GET", "/kv/a")) == (404, "key-not-found", True)
-    assert three.ask("GET", "/kv/l").json()["value"] == ["e", "f"]
+    assert steady.ask("POST", "/kv/l/append", {"element": "e"}).json()["length"] == 1
+    assert steady.ask("POST", "/kv/l/append", {"element": "f"}).json()["length"] == 2
+    assert code_of(steady.ask("POST", "/kv/a/append", {"element": 1})) == (409, "wrong-type", True)
+    assert steady.ask("DELETE", "/kv/a").json()["existed"] is True
+    assert steady.ask("DELETE", "/kv/a").json()["existed"] is False
+    assert code_of(steady.ask("GET", "/kv/a")) == (404, "key-not-found", True)
+    assert steady.ask("GET", "/kv/l").json()["value"] == ["e", "f"]
 
 
-def test_a_follower_reads_linearizably_and_redirects_writes_by_the_leaders_id(three: real.Nodes) -> None:
+def test_a_follower_reads_linearizably_and_redirects_writes_by_the_leaders_id(steady: real.Nodes) -> None:
     """DESIGN: "A follower serves reads by ReadIndex and answers writes with 307 and the leader's address"."""
-    three.ask("PUT", "/kv/a%2Fb", {"value": 1})
-    leader = three.leader()
-    for follower in three.followers():
-        assert httpx.get(follower.url + "/kv/a%2Fb").json()["value"] == 1
-        answer = httpx.put(follower.url + "/kv/a%2Fb", json={"value": 2})
+    steady.ask("PUT", "/kv/a%2Fb", {"value": 1})
+    leader = steady.leader()
+    for follower in steady.followers():
+        assert real.HTTP.get(follower.url + "/kv/a%2Fb").json()["value"] == 1
+        answer = real.HTTP.put(follower.url + "/kv/a%2Fb", json={"value": 2})
         assert code_of(answer) == (307, "not-leader", True)
         assert answer.json()["leader"] == answer.headers["x-raft-leader"] == leader.name
         assert answer.headers["location"] == leader.url + "/kv/a%2Fb"
@@ -97,7 +106,7 @@ def test_writes_go_on_after_kill_9_of_the_leader_and_a_restart_recovers(three: r
     three.ask("POST", "/kv/l/append", {"element": 20})
     assert three.leader() is not old
     old.start()
-    caught_up = real.eventually(lambda: httpx.get(old.url + "/kv/l", timeout=5).json().get("value"), "a read at it")
+    caught_up = real.eventually(lambda: real.HTTP.get(old.url + "/kv/l").json().get("value"), "a read at it")
     assert caught_up == list(range(21))
 
 
@@ -123,9 +132,9 @@ def test_a_repeat_gets_the_first_answer_also_from_the_next_leader(three: real.No
     assert code_of(three.ask("POST", "/kv/l/append", {"element": 1}, f"{session}:1")) == (409, "sequence-passed", False)
 
 
-def test_a_write_of_an_unknown_session_is_refused(three: real.Nodes) -> None:
-    assert code_of(three.ask("PUT", "/kv/a", {"value": 1}, "s999999:1")) == (409, "unknown-session", False)
-    assert code_of(three.ask("GET", "/kv/a")) == (404, "key-not-found", True)
+def test_a_write_of_an_unknown_session_is_refused(steady: real.Nodes) -> None:
+    assert code_of(steady.ask("PUT", "/kv/never", {"value": 1}, "s999999:1")) == (409, "unknown-session", False)
+    assert code_of(steady.ask("GET", "/kv/never")) == (404, "key-not-found", True)
 
 
 def test_a_write_without_a_majority_ends_unknown(tmp_path: Path) -> None:
@@ -136,9 +145,9 @@ def test_a_write_without_a_majority_ends_unknown(tmp_path: Path) -> None:
         leader = cluster.leader()
         for follower in cluster.followers():
             follower.signal(signal.SIGSTOP)
-        answer = httpx.put(leader.url + "/kv/a", json={"value": 1}, timeout=5)
+        answer = real.HTTP.put(leader.url + "/kv/a", json={"value": 1})
         assert code_of(answer) == (504, "timeout", False)
-        assert code_of(httpx.get(leader.url + "/kv/a", timeout=5)) == (504, "timeout", True)
+        assert code_of(real.HTTP.get(leader.url + "/kv/a")) == (504, "timeout", True)
         for node in cluster:
             node.signal(signal.SIGCONT)
         # It was neither lost nor refused: the followers had only been slow.
@@ -149,7 +158,7 @@ def test_without_a_leader_the_refusal_is_definite(tmp_path: Path) -> None:
     cluster = real.Nodes(tmp_path, 3)
     with contextlib.closing(cluster):
         node = cluster["n1"].start()
-        answer = httpx.put(node.url + "/kv/a", json={"value": 1})
+        answer = real.HTTP.put(node.url + "/kv/a", json={"value": 1})
         assert code_of(answer) == (503, "no-leader", True)
         assert int(answer.headers["retry-after"]) > 0
 
@@ -198,7 +207,7 @@ def error_in(response: bytes) -> tuple[int, str]:
 def test_nonsense_gets_a_json_error(
     one: real.Node, method: str, path: str, content: bytes, status: int, code: str
 ) -> None:
-    answer = httpx.request(method, one.url + path, content=content)
+    answer = real.HTTP.request(method, one.url + path, content=content)
     assert code_of(answer) == (status, code, True)
 
 
@@ -216,8 +225,8 @@ def test_a_huge_body_is_refused_and_the_answer_arrives(one: real.Node, chunked: 
 def test_a_body_at_the_limit_is_taken(one: real.Node) -> None:
     body = b'{"value":"' + b"x" * (BODY_LIMIT - 12) + b'"}'
     assert len(body) == BODY_LIMIT
-    assert httpx.put(one.url + "/kv/big", content=body).status_code == 200
-    assert len(httpx.get(one.url + "/kv/big").json()["value"]) == BODY_LIMIT - 12
+    assert real.HTTP.put(one.url + "/kv/big", content=body).status_code == 200
+    assert len(real.HTTP.get(one.url + "/kv/big").json()["value"]) == BODY_LIMIT - 12
 
 
 @pytest.mark.parametrize(
@@ -270,12 +279,12 @@ def test_half_a_request_and_a_client_that_leaves_do_no_harm(one: real.Node) -> N
     for size in range(len(request)):
         with socket.create_connection(one.address, timeout=real.PATIENCE_SECONDS) as connection:
             connection.sendall(request[:size])
-    assert code_of(httpx.get(one.url + "/kv/half")) == (404, "key-not-found", True)
+    assert code_of(real.HTTP.get(one.url + "/kv/half")) == (404, "key-not-found", True)
     for _ in range(20):
         with socket.create_connection(one.address, timeout=real.PATIENCE_SECONDS) as connection:
             connection.sendall(request)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no goodbye
-    assert httpx.put(one.url + "/kv/half", json={"value": 2}).status_code == 200
+    assert real.HTTP.put(one.url + "/kv/half", json={"value": 2}).status_code == 200
 
 
 @pytest.mark.slow
@@ -293,7 +302,7 @@ def test_slow_bodies_are_closed_and_more_connections_than_allowed_do_not_shut_ot
             connection = stack.enter_context(socket.create_connection(one.address, timeout=real.PATIENCE_SECONDS))
             connection.sendall(b"PUT /kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
             slow.append(connection)
-        assert httpx.put(one.url + "/kv/quick", json={"value": 1}).status_code == 200
+        assert real.HTTP.put(one.url + "/kv/quick", json={"value": 1}).status_code == 200
         assert one.metric("raft_connections_evicted_total") - before >= wanted - 4096
         slow[-1].settimeout(real.PATIENCE_SECONDS)
         assert slow[-1].recv(1) == b""  # closed after ten seconds
@@ -324,20 +333,33 @@ def hello(**changes: Any) -> bytes:
         (hello()[:-3], "truncated"),
     ],
 )
-def test_a_strangers_frames_are_dropped_and_counted(three: real.Nodes, data: bytes, reason: str) -> None:
+def test_a_strangers_frames_are_dropped_and_counted(steady: real.Nodes, data: bytes, reason: str) -> None:
     """The issue: "A peer frame that is truncated, too long or of another version: dropped, counted, never a crash"."""
-    node = three["n1"]
+    node = steady["n1"]
     sample = f'raft_frames_dropped_total{{reason="{reason}"}}'
     before = node.metric(sample)
-    with socket.create_connection(("127.0.0.1", three.peer_ports["n1"]), timeout=real.PATIENCE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", steady.peer_ports["n1"]), timeout=real.PATIENCE_SECONDS) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             while connection.recv(1000):
                 pass
     real.eventually(lambda: True if node.metric(sample) == before + 1 else None, f"{reason} is counted once")
-    assert three.ask("PUT", "/kv/a", {"value": 1}).status_code == 200
-    assert not any(one.ended() for one in three)
+    assert steady.ask("PUT", "/kv/frames", {"value": 1}).status_code == 200
+    assert not any(one.ended() for one in steady)
+
+
+def test_strangers_who_say_nothing_do_not_keep_peers_out(steady: real.Nodes) -> None:
+    node = steady.followers()[0]
+    address = ("127.0.0.1", steady.peer_ports[node.name])
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(address, timeout=real.PATIENCE_SECONDS))
+            for _ in range(ACCEPTED_LIMIT + 10)
+        ]
+        assert silent[0].recv(1) == b""  # closed to make room for the later ones
+        assert steady.ask("PUT", "/kv/silence", {"value": 1}).status_code == 200
+        assert real.HTTP.get(node.url + "/kv/silence").json()["value"] == 1
 
 
 # --- how a node starts and ends -------------------------------------------------------------------------------------------
@@ -373,7 +395,7 @@ def test_damage_stops_the_node_with_5_and_names_the_byte(alone: real.Node) -> No
     alone.start()
     for number in range(5):
         real.eventually(
-            lambda number=number: httpx.put(alone.url + "/kv/a", json={"value": number}).status_code == 200 or None,
+            lambda number=number: real.HTTP.put(alone.url + "/kv/a", json={"value": number}).status_code == 200 or None,
             "a write",
         )
     alone.kill()
@@ -390,18 +412,18 @@ def test_damage_stops_the_node_with_5_and_names_the_byte(alone: real.Node) -> No
 def test_a_disk_that_fails_stops_the_node_with_5_and_nothing_is_acknowledged(alone: real.Node) -> None:
     """Pitfall 10: "A failed fsync is final: stop the node, never retry"."""
     alone.start()
-    real.eventually(lambda: httpx.put(alone.url + "/kv/a", json={"value": 1}).status_code == 200 or None, "a write")
+    real.eventually(lambda: real.HTTP.put(alone.url + "/kv/a", json={"value": 1}).status_code == 200 or None, "a write")
     # So big that the log's file reaches the limit before those of events and messages do.
-    httpx.put(alone.url + "/kv/big", json={"value": "x" * 500_000})
+    real.HTTP.put(alone.url + "/kv/big", json={"value": "x" * 500_000})
     assert alone.process is not None
     size = (alone.directory / "data" / SEGMENT_NAME).stat().st_size
     resource.prlimit(alone.process.pid, resource.RLIMIT_FSIZE, (size, size))
     with pytest.raises(httpx.TransportError):
-        httpx.put(alone.url + "/kv/a", json={"value": 2}, timeout=5)
+        real.HTTP.put(alone.url + "/kv/a", json={"value": 2})
     assert alone.wait() == 5
     assert "the disk failed: [Errno 27] File too large" in alone.errors()
     alone.start()
-    read = real.eventually(lambda: httpx.get(alone.url + "/kv/a", timeout=5).json().get("value"), "a read")
+    read = real.eventually(lambda: real.HTTP.get(alone.url + "/kv/a").json().get("value"), "a read")
     assert read == 1
 
 
