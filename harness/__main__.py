@@ -48,8 +48,9 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         return _call(arguments)
     except TyperException as error:
-        error.show()
-        return error.exit_code
+        # Each one that typer raises has `show`, only their common base lacks it. Some exit with 1: not here.
+        error.show()  # type: ignore[attr-defined]
+        return USAGE
     except (UsageError, HistoryError) as error:
         return _say(str(error), USAGE)
     except (ClusterError, StoreError) as error:

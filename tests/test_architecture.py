@@ -52,6 +52,7 @@ MAY_TOUCH_THE_WORLD = {
     "harness/__main__.py",
     "harness/bootstrap.py",
     "harness/builds.py",
+    "harness/playground.py",
     "harness/store.py",
     "harness/clusters/*.py",
     "harness/commands/*.py",

@@ -24,7 +24,7 @@ class AppendGenerator:
         self._keys = KeyRing("a", ACTIVE_KEYS, USES, self._draw)
         self._last_element = 0
 
-    def next_op(self, now: int, free: int) -> Op | None:  # noqa: ARG002 - asks as fast as it is asked
+    def next_op(self, now: int, free: int) -> Op | None:
         key = self._keys.next_key()
         if self._draw.random() >= APPENDS:
             return Op(NAME, "read", key)

@@ -25,7 +25,7 @@ class RegisterGenerator:
         self._seen: dict[str, object] = {}  # key -> the value last known there, from completed operations
         self._last_value = 0
 
-    def next_op(self, now: int, free: int) -> Op | None:  # noqa: ARG002 - asks as fast as it is asked
+    def next_op(self, now: int, free: int) -> Op | None:
         key = self._keys.next_key()
         kind = self._draw.random()
         if kind < READS:
