@@ -14,6 +14,7 @@ dropped, since it is no message and a cut of one direction must leave the other 
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
@@ -465,7 +466,9 @@ async def serve() -> None:
 
 
 def main() -> None:
-    """Runs the links."""
+    """Runs the links, with as many open files as this machine allows: each client has two sockets here for each node."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

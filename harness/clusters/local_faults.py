@@ -246,6 +246,7 @@ class LocalFaults:
         life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
         if running and leader not in running:
             leader = running[0]  # the known leader is held down: another node stands in for the one to come
+            life.resolved["stands_in_for_leader"] = leader
         if fault.family == "partition":
             edges = edges_of(fault, leader, tuple(nodes))
             life.resolved["edges"] = edges

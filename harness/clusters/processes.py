@@ -248,9 +248,10 @@ class EventTail:
 
     def _event(self, line: bytes) -> dict[str, Any] | None:
         try:
-            return self._decoder.decode(line)
+            event = self._decoder.decode(line)
         except msgspec.DecodeError:
             return None  # empty, or torn by a kill
+        return event if "t" in event and "kind" in event else None  # else somebody printed
 
     def close(self) -> None:
         """Stops reading. May be called twice."""
