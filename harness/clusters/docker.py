@@ -38,7 +38,7 @@ from harness.clusters.engine import (
 from harness.clusters.helped_network import HelpedNetwork
 from harness.clusters.host_network import HostNetwork, NetworkControl
 from harness.clusters.http import HttpClients
-from harness.clusters.image import ensure_image
+from harness.clusters.image import ensure_image, has_image
 from harness.clusters.namespaces import AgentError
 from harness.clusters.reports import Reports
 from harness.clusters.site import Site
@@ -195,6 +195,8 @@ def open_docker(
     engine = connect()
     for gone in _sweep(engine):
         say(f"removed {gone}, left behind by a run that is gone")
+    if build.image and not has_image(engine, build.image):
+        raise ClusterError(f"the Docker engine has no image {build.image}: pull or build it first")
     image = build.image or ensure_image(build.source or Path(), say, engine)
     cluster = DockerCluster(node_ids, engine)
     try:

@@ -61,7 +61,7 @@ def ensure_image(source: Path, say: Say, engine: Engine | None = None) -> str:
         raise ClusterError(f"{source} holds no raftnode package: there is no node to build an image of")
     lock = node_lock((source / LOCK if (source / LOCK).is_file() else ROOT / LOCK).read_text(encoding="utf-8"))
     tag = f"{NODE_REPOSITORY}:{digest_of(source, lock)}"
-    if _has(engine, tag):
+    if has_image(engine, tag):
         return tag
     say(f"building the image {tag}")
     base = _ensure_base(engine, say)
@@ -103,7 +103,8 @@ def _node_files(source: Path) -> Iterator[tuple[str, bytes]]:
         yield path.relative_to(source).as_posix(), path.read_bytes()
 
 
-def _has(engine: Engine, tag: str) -> bool:
+def has_image(engine: Engine, tag: str) -> bool:
+    """Whether the engine has an image of this name."""
     try:
         engine.images.get(tag)
     except ImageNotFound:
@@ -119,7 +120,7 @@ def _ensure_base(engine: Engine, say: Say) -> _BaseImage:
     """A base that the engine has, else one from the registry, else one made of Debian packages."""
     own = f"{BASE_REPOSITORY}:{hashlib.sha256(RECIPE.encode()).hexdigest()[:12]}"
     for tag in (REGISTRY_BASE, own):
-        if _has(engine, tag):
+        if has_image(engine, tag):
             return _BaseImage(tag, _python_in(engine, tag))
     refusal = _pull(REGISTRY_BASE)
     if not refusal:

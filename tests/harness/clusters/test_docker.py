@@ -280,6 +280,24 @@ def test_a_start_that_fails_leaves_nothing_and_tells_the_nodes_last_words(engine
     assert not [each for each in engine.containers.list(all=True) if str(tmp_path) in str(each.attrs["Mounts"])]
 
 
+def test_an_image_that_the_engine_lacks_is_named(engine: Any, tmp_path: Path) -> None:
+    lacking = Build(text="image:no/such:1", argv=(), env={}, source=None, node_options=(), image="no/such:1", facts={})
+    with pytest.raises(ClusterError, match="the Docker engine has no image no/such:1: pull or build it first"):
+        open_in(tmp_path, lacking)
+
+
+def test_an_image_is_used_as_it_is(engine: Any, tmp_path: Path) -> None:
+    """Quote: '`image:<tag>`' is one of the builds of `compare`."""
+    tag = ensure_image(ROOT, print, engine)
+    cluster = open_in(
+        tmp_path, Build(text=f"image:{tag}", argv=(), env={}, source=None, node_options=(), image=tag, facts={})
+    )
+    try:
+        assert all(cluster.status().values())
+    finally:
+        cluster.close()
+
+
 def test_what_a_killed_harness_leaves_is_swept_by_the_next_start(engine: Any, tmp_path: Path) -> None:
     """Quote: 'swept: after Ctrl-C, after kill -9 of the harness (at the next start), after a failed start'."""
     program = f"""
@@ -382,7 +400,16 @@ def test_where_the_network_may_not_be_touched_partitions_are_refused_with_both_r
         cluster.close()
 
 
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="there is no docker-compose on this machine")
+def compose_command() -> list[str]:
+    """docker-compose, or the plugin of the same name."""
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    plugin = ["docker", "compose"]
+    if shutil.which("docker") and not subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode:
+        return plugin
+    pytest.skip("there is neither docker-compose nor `docker compose` on this machine")
+
+
 def test_compose_brings_up_three_answering_nodes(engine: Any) -> None:
     """Quote: '`docker/compose.yaml` brings up three answering nodes'."""
     engine.images.get(ensure_image(ROOT, print, engine)).tag("splitbrain-node", "latest")
