@@ -2,7 +2,7 @@
 
 Order follows what engineers look at first: the outcome and its reason, the operations that matter, the joint timeline,
 the nodes' logs, then the evidence behind the outcome, rates and latencies, and last what the run was made of. Data is
-computed in Python and drawn by `page/page.js`. A failure here raises; the caller sees to it that no outcome changes.
+computed in Python and drawn by the scripts in `page/`. A failure here raises; the caller sees to it that no outcome changes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ MOST_COUNTERS = 3
 UNTOLD_OF_HEALS = frozenset({"took_ms", "pids", "resumed"})  # shown elsewhere, or of interest to nobody
 SECOND = 1_000_000_000
 KIBIBYTE = 1024
+SCRIPTS = ("lanes.js", "drawing.js", "timeline.js", "page.js")  # in the order in which they need each other
 LONG_HEADLINE = 120  # characters
 TONES = {"valid": "good", "invalid": "bad"}
 
@@ -77,7 +78,7 @@ def render(folder: Path) -> str:
             name=folder.name,
             colour=COLOURS[outcome],
             css=asset("page.css"),
-            script=asset("page.js"),
+            script=Markup("").join(asset(name) for name in SCRIPTS),
             vega=Markup(vega_bundle()) if drawn else "",  # noqa: S704 - a script of ours, made safe for its element
             outcome=outcome,
             outcome_words=WORDS[outcome],
@@ -432,7 +433,7 @@ def _window(run: RunFiles) -> str:
             title=f"Counterexample of {run.folder.name}",
             colour=COLOURS["violation"],
             css=asset("page.css"),
-            script=asset("page.js"),
+            script=Markup("").join(asset(name) for name in SCRIPTS),
             what=What("Counterexample", _sentences(run), [], surroundings(run), rows(run)),
             timeline_data=as_data(timeline(run, core_only=True)),
             commands=_commands(run),

@@ -1,6 +1,6 @@
 """What the timeline of a page draws, as compact columns: operations, faults, leaders and nodes on one axis.
 
-Everything is computed here and only drawn in `page/page.js`. Times are whole microseconds from the start of the run.
+Everything is computed here and only drawn in `page/drawing.js`. Times are whole microseconds from the start of the run.
 Of a long history the operations nearest to the point of interest are sent, with those of the key that is in question;
 the rest is there as counts per slice of time. Each operation is sent either whole or not at all.
 """
