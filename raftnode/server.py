@@ -516,9 +516,9 @@ async def live(settings: Settings, build: Build, log: WriteAheadLog, recovered: 
     node.disk.start()
     dialling = [node.loop.create_task(peer.keep_connected()) for peer in node.peers.values()]
     # What is alive now stays alive: full collections need not look at it again and again.
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
     sweep(node)
     turn(node)
     await node.ended
@@ -536,6 +536,8 @@ async def live(settings: Settings, build: Build, log: WriteAheadLog, recovered: 
 
 def serve(settings: Settings, build: Build) -> int:
     """Runs a node until it is told to stop or must; returns its exit status."""
+    # While the log is read nothing becomes garbage, and looking for it would take most of the time.
+    gc.disable()
     try:
         log, recovered = open_log(LocalFiles(), settings.data, settings.id, settings.cluster, build.storage)
     except ForeignError as error:
