@@ -357,7 +357,7 @@ def test_another_machines_containers_are_never_swept(engine: Any) -> None:
         assert container.name not in str(sweep_stale_docker())
         container.reload()
     finally:
-        container.remove()
+        container.remove(v=True)
 
 
 def test_a_harness_that_is_not_root_cuts_by_a_helper_container(

@@ -154,7 +154,12 @@ def test_an_image_is_built_once_and_then_found(tmp_path: Path, engine: Any) -> N
         said.clear()
         assert ensure_image(source, said.append, engine) == tag
         assert not said
-        assert engine.containers.run(tag, ["--formats"], remove=True) == b'{"cli":1}\n'
+        container = engine.containers.run(tag, ["--formats"], detach=True)
+        try:
+            assert container.wait()["StatusCode"] == 0
+            assert container.logs() == b'{"cli":1}\n'
+        finally:
+            container.remove(v=True)
     finally:
         engine.images.remove(tag)
 
