@@ -2,6 +2,7 @@
 "use strict";
 ((page) => {
   const { INFO, RULER, GAP, ROW, OVERVIEW, endOf } = page;
+  const OPERATION_COLOURS = ["ok", "fail", "info"];
 
   function sized(canvas, height) {
     const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth;
@@ -162,17 +163,21 @@
     draw(deposed, end, view.colours.deposed, `still believes it leads term ${span.term}`);
   }
 
-  /* Where operations were not sent one by one, their number stands for them. */
+  /* Where operations were not sent one by one, columns stand for them: the more ended then, the stronger. */
   function drawOutside(view) {
-    const { data, context, colours } = view;
-    if (data.whole) return;
-    const most = Math.max(1, ...data.density.ok);
-    data.density.ok.forEach((ok, slice) => {
-      const start = slice * data.density.width, end = start + data.density.width;
-      if (end < view.from || start > view.to || (start >= data.window[0] && end <= data.window[1])) return;
-      const height = ok / most * (view.height - view.clientsTop - 10);
-      context.globalAlpha = 0.25;
-      bar(view, xOf(view, start), xOf(view, end), view.height - height, height, colours.ok);
+    const { data, context, colours } = view, { density } = data;
+    if (data.whole || (data.key >= 0 && view.key === data.key)) return; // of the key in question every operation was sent
+    const wholes = density.ok.map((ok, slice) => ok + density.info[slice] + density.fail[slice]), most = Math.max(1, ...wholes);
+    wholes.forEach((whole, slice) => {
+      const start = slice * density.width, end = start + density.width;
+      if (!whole || end < view.from || start > view.to || (start >= data.window[0] && end <= data.window[1])) return;
+      context.globalAlpha = 0.12 + 0.4 * Math.sqrt(whole / most);
+      let y = view.height;
+      for (const type of OPERATION_COLOURS) {
+        const height = density[type][slice] / whole * (view.height - view.clientsTop);
+        y -= height;
+        bar(view, xOf(view, start), xOf(view, end), y, height, colours[type]);
+      }
       context.globalAlpha = 1;
     });
   }
@@ -213,8 +218,6 @@
     context.setLineDash([]);
     context.globalAlpha = 1;
   }
-
-  const OPERATION_COLOURS = ["ok", "fail", "info"];
 
   function drawOperation(view, lane, op, next) {
     const { context, colours, operations, data } = view;
@@ -274,6 +277,7 @@
     const { context, colours, data } = view;
     if (data.first < 0) return;
     const [left] = impossibleX(view);
+    if (left < view.gutter || left > view.width) return;
     bar(view, left - 0.75, left + 0.75, RULER - 2, view.height, colours.violation);
     context.font = `600 12px ${colours.sans}`;
     const words = "impossible", width = context.measureText(words).width + 12;

@@ -239,6 +239,12 @@
     }
   }
 
+  function tellThatSomeAreCounts(view) {
+    const item = document.createElement("li");
+    item.textContent = `the ${view.count.toLocaleString("en")} nearest operations are drawn one by one, the others as columns`;
+    view.root.querySelector(".legend").append(item);
+  }
+
   function startTimeline() {
     const source = document.getElementById("timeline-data");
     if (!source) return;
@@ -246,6 +252,7 @@
     for (const wire of [wirePointer, wireWheel, wireKeyboard, wireOverview, wireControls, wireTable]) wire(view);
     new ResizeObserver(() => redraw(view)).observe(view.canvas.parentElement);
     onScheme(() => { view.colours = palette(); redraw(view); });
+    if (!view.data.whole) tellThatSomeAreCounts(view);
     draw(view);
   }
 
