@@ -26,12 +26,14 @@ class OutOfBudgetError(Exception):
 
 
 class Meter:
-    """Counts what was used of a budget, or of a share of it; `limit` bounds the steps of one way alone."""
+    """Counts what was used of a budget, or of a share of it; `progress` is how far the present way is: place and end."""
 
-    def __init__(self, budget: Budget, started: float | None = None) -> None:
+    def __init__(self, budget: Budget, name: str = "the budget") -> None:
         self.budget = budget
-        self.started = time.monotonic() if started is None else started
+        self.started = time.monotonic()
         self.steps = 0
+        self.progress = (0, 0)
+        self._name = name
         self._next_look = _STEPS_BETWEEN_LOOKS
 
     def spend(self, steps: int, held: int = 0) -> None:
@@ -39,13 +41,13 @@ class Meter:
         self.steps += steps
         budget = self.budget
         if budget.steps is not None and self.steps > budget.steps:
-            raise OutOfBudgetError(f"the budget of {budget.steps:,} steps was used up")
+            raise OutOfBudgetError(f"{self._name} of {budget.steps:,} steps was used up")
         if budget.bytes is not None and held > budget.bytes:
             raise OutOfBudgetError(f"the search would hold more than the {budget.bytes:,} bytes of its budget")
         if self.steps >= self._next_look:
             self._next_look = self.steps + _STEPS_BETWEEN_LOOKS
             if budget.seconds is not None and self.elapsed() > budget.seconds:
-                raise OutOfBudgetError(f"the budget of {budget.seconds:g} seconds was used up")
+                raise OutOfBudgetError(f"{self._name} of {budget.seconds:.3g} seconds was used up")
 
     def is_used_up(self) -> bool:
         """Whether the next look at the budget will raise."""
@@ -59,6 +61,8 @@ class Meter:
 
     def share(self, parts: int) -> Meter:
         """A meter over one of so many equal parts of the seconds and steps that are left."""
+        if parts == 1:
+            return self
         budget = self.budget
         seconds = None if budget.seconds is None else max(0.0, budget.seconds - self.elapsed()) / parts
         steps = None if budget.steps is None else max(0, budget.steps - self.steps) // parts
@@ -69,7 +73,7 @@ class _Share(Meter):
     """A part of a budget; what it uses is used of the whole as well."""
 
     def __init__(self, whole: Meter, budget: Budget) -> None:
-        super().__init__(budget)
+        super().__init__(budget, "its share of the budget")
         self._whole = whole
 
     def spend(self, steps: int, held: int = 0) -> None:

@@ -93,8 +93,7 @@ def _try(part: Part, model: Model, meter: Meter, *, hard: bool) -> None:
     started = meter.elapsed()
     problem = Problem(model, part.operations)
     tried = ways.thorough(problem, meter) if hard else ways.quick(problem, meter)
-    before = part.outcome if isinstance(part.outcome, GaveUp) else GaveUp("not tried")
-    part.outcome, part.way = ways.attempt(tried, before)
+    part.outcome, part.way = ways.attempt(tried, meter)
     part.seconds += meter.elapsed() - started
 
 

@@ -95,9 +95,10 @@ def search(problem: Problem, meter: Meter, limit: int) -> Valid | Invalid | Gave
         node, order = move
         if node in memo:
             continue
+        meter.progress = (problem.returned[layout.targets[best]], problem.events[-1][0])
         meter.spend(1, len(memo) * NODE_BYTES)
         if len(memo) >= limit:
-            return GaveUp(f"{limit:,} nodes tried depth first, {best:,} of {goal:,} returns passed")
+            return GaveUp(f"{limit:,} nodes were tried depth first, {best:,} of {goal:,} returns passed")
         memo.add(node)
         best = max(best, node[0])
         path.append((_moves(problem, layout, node), order))

@@ -161,21 +161,21 @@ def _overwritten(model: Model, impossible: Op, values: dict[Any, _While], everyt
     if settled is None and mine.producers:
         return None
     there_at = settled.returned if settled is not None and mine.producers else _FROM_THE_START
-    best: tuple[int, int] | None = None
-    finding = None
+    found: list[tuple[int, int, Any, Op, Op]] = []
     for state, other in values.items():
         if state in (wanted, model.init) or len(other.producers) != 1:
             continue
         ends, starts = _least(other, impossible.invoked), _greatest(other, there_at or 0)
-        if ends is None or starts is None:
-            continue
-        core = _distinct([mine.producer, settled, *other.producers, starts, ends, impossible])
-        rank = (len(core), -ends.invoked)
-        if best is None or rank < best:
-            best = rank
-            why = _sentence(_Pair(model.describe(wanted), model.describe(state), mine, other), impossible, ends, starts)
-            finding = Finding(why + _fate(model, impossible, state, other, everything), core)
-    return finding
+        if ends is not None and starts is not None:
+            core = _distinct([mine.producer, settled, *other.producers, starts, ends, impossible])
+            found.append((len(core), -ends.invoked, state, ends, starts))
+    if not found:
+        return None
+    _, _, state, ends, starts = min(found, key=lambda each: each[:2])
+    other = values[state]
+    why = _sentence(_Pair(model.describe(wanted), model.describe(state), mine, other), impossible, ends, starts)
+    core = _distinct([mine.producer, settled, *other.producers, starts, ends, impossible])
+    return Finding(why + _fate(model, impossible, state, other, everything), core)
 
 
 class _Pair(NamedTuple):

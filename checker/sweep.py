@@ -114,6 +114,7 @@ class Sweep:
                 else:
                     self._invoke(number)
                 continue
+            self.meter.progress = (place, self.problem.events[-1][0])
             after = self._return(number)
             if after is None:
                 reason = f"more than {self.limit:,} configurations at event {place:,} of {self.problem.events[-1][0]:,}"

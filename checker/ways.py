@@ -67,8 +67,9 @@ def refutation(problem: Problem, meter: Meter) -> Ways:
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 8)
 
 
-def attempt(ways: Ways, unknown: GaveUp) -> Answer:
+def attempt(ways: Ways, meter: Meter) -> Answer:
     """Tries ways until one decides; the end of the budget is a reason like any other."""
+    unknown = GaveUp("no way applies")
     answer = Answer(unknown, "")
     try:
         for name, way in ways:
@@ -77,21 +78,22 @@ def attempt(ways: Ways, unknown: GaveUp) -> Answer:
             if not isinstance(answer.outcome, GaveUp):
                 break
     except OutOfBudgetError as error:
-        return Answer(GaveUp(f"{error} during the {answer.way}"), answer.way)
+        place, end = meter.progress
+        return Answer(GaveUp(f"{error} by the way {answer.way!r}, which got to event {place:,} of {end:,}"), answer.way)
     return answer
 
 
 def refuted(model: Model, operations: Sequence[Op], meter: Meter) -> bool:
     """Whether it could be proved with little effort that the operations of this object have no order."""
     problem = Problem(model, operations)
-    return isinstance(attempt(refutation(problem, meter), GaveUp("not tried")).outcome, Invalid)
+    return isinstance(attempt(refutation(problem, meter), meter).outcome, Invalid)
 
 
 def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
     """Decides one object by whatever way answers, for those who ask about parts of a history."""
     problem = Problem(model, operations)
-    outcome = attempt(quick(problem, meter), GaveUp("not tried")).outcome
-    return attempt(thorough(problem, meter), outcome).outcome if isinstance(outcome, GaveUp) else outcome
+    outcome = attempt(quick(problem, meter), meter).outcome
+    return attempt(thorough(problem, meter), meter).outcome if isinstance(outcome, GaveUp) else outcome
 
 
 def _settled(problem: Problem) -> Problem | Invalid:

@@ -25,6 +25,7 @@ from raftnode.messages import (
     Outcome,
     Persist,
     Persisted,
+    Put,
     Read,
     Reply,
     Request,
@@ -87,7 +88,7 @@ def even_timeouts(node: str, limits: Limits) -> Callable[[int, int], int]:
     return draw
 
 
-class MemoryCluster:
+class MemoryNodes:
     """`ids` are the members; `network` is what is under way, in the order in which it left."""
 
     def __init__(
@@ -110,8 +111,10 @@ class MemoryCluster:
         self.blocked: set[tuple[str, str]] = set()  # directed links that lose everything
         self.replies: dict[int, Outcome] = {}
         self.notes: list[tuple[str, Note]] = []
+        self.answered: list[tuple[str, Reply]] = []
         self.last_token = 0
-        self.auto_sync = True  # every persist is durable at once
+        self.auto_sync = True  # every persist is durable at once,
+        self.lagging: set[str] = set()  # but on these nodes
         self.nodes = {name: Node(name, self._core(name, HardState(0, ""), (), 1)) for name in self.ids}
 
     def _core(self, name: str, hard_state: HardState, entries: Iterable[Entry], life: int) -> Core:
@@ -145,13 +148,14 @@ class MemoryCluster:
                     else:
                         node.held.append(effect)
         self.watcher.after(node, event, effects)
-        if self.auto_sync:
+        if self.auto_sync and name not in self.lagging:
             self.sync(name)
 
     def _leave(self, node: Node, effect: Send | Reply) -> None:
         if isinstance(effect, Reply):
             assert effect.token not in self.replies, f"token {effect.token} is answered twice"
             self.replies[effect.token] = effect.outcome
+            self.answered.append((node.id, effect))
         elif (node.id, effect.to) not in self.blocked:
             self.network.append(Packet(node.id, effect.to, effect.message))
         self.watcher.left(node, effect)
@@ -205,7 +209,9 @@ class MemoryCluster:
         self.step(name, Arrived(requests=(Request(self.last_token, ask, identity),)))
         return self.last_token
 
-    # --- the network ------------------------------------------------------------------------------------------------
+
+class MemoryCluster(MemoryNodes):
+    """Nodes and the network between them, with shortcuts for scenarios."""
 
     def deliver(self, packet: Packet) -> None:
         """Hands over a packet that was taken from the network."""
@@ -227,8 +233,24 @@ class MemoryCluster:
         for one in names:
             for other in self.ids:
                 if other not in names:
-                    self.blocked |= {(one, other), (other, one)}
-        self.network = [packet for packet in self.network if (packet.source, packet.to) not in self.blocked]
+                    self.cut(one, other)
+                    self.cut(other, one)
+
+    def cut(self, source: str, to: str) -> None:
+        """Cuts one direction of a link."""
+        self.blocked.add((source, to))
+        self.drop(source, to)
+
+    def drop(self, source: str, to: str) -> None:
+        """Loses what is under way from one node to another."""
+        self.network = [packet for packet in self.network if (packet.source, packet.to) != (source, to)]
+
+    def preset(self, name: str, terms: Iterable[int], hard_state: HardState) -> None:
+        """Gives a node a log by the terms of its entries, as the figures of the paper do, and starts it on that."""
+        node = self.nodes[name]
+        node.entries = [Entry(term, Put("x", f"{index}@{term}")) for index, term in enumerate(terms, 1)]
+        node.hard_state = hard_state
+        node.core = self._core(name, hard_state, node.entries, node.life)
 
     def heal(self) -> None:
         self.blocked.clear()

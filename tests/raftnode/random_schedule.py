@@ -209,40 +209,41 @@ class Schedule:
             tokens = tuple(token for token in core.waiting_at if self.random.random() < 0.3)
             self.cluster.step(name, Forgotten(tokens))
 
-    def end(self) -> None:
-        """Heals everything; a leader must come, all must be known to all, and every client's promise be kept."""
-        cluster = self.cluster
-        cluster.heal()
-        cluster.auto_sync = True
-        for name in cluster.ids:
-            if cluster.nodes[name].up:
-                cluster.sync(name)
-            else:
-                cluster.restart(name)
-        self.settle_down()
-        cores = [node.core for node in cluster.nodes.values()]
-        leaders = [core for core in cores if core.role == LEADER]
-        assert len(leaders) == 1, "after the heal there is one leader"
-        assert {core.leader for core in cores} == {leaders[0].id}, "all know it"
-        last = leaders[0].log.last_index
-        assert {core.applied for core in cores} == {last}, "everybody has everything"
-        assert all(core.state == leaders[0].state for core in cores), "same index, same state"
-        for client in self.clients:
-            if not client.registering:
-                settle(client, cluster)
-        verify_lists(self.clients, leaders[0].state.data)
-        token = cluster.ask(self.random.choice(cluster.ids), Read("a"))
-        cluster.deliver_all()
-        assert isinstance(cluster.replies[token], Answer), "a read on any node is answered"
 
-    def settle_down(self) -> None:
-        """Six election timeouts without a fault; whoever is due first is told first."""
-        cluster = self.cluster
-        until = cluster.now + 6 * cluster.limits.election_max
-        cluster.deliver_all(most=200_000)
-        while cluster.now < until:
-            cluster.tick(min(cluster.ids, key=lambda name: cluster.nodes[name].core.deadline))
-            cluster.deliver_all()
+def end(schedule: Schedule) -> None:
+    """Heals everything; a leader must come, all must be known to all, and every client's promise be kept."""
+    cluster = schedule.cluster
+    cluster.heal()
+    cluster.auto_sync = True
+    for name in cluster.ids:
+        if cluster.nodes[name].up:
+            cluster.sync(name)
+        else:
+            cluster.restart(name)
+    settle_down(cluster)
+    cores = [node.core for node in cluster.nodes.values()]
+    leaders = [core for core in cores if core.role == LEADER]
+    assert len(leaders) == 1, "after the heal there is one leader"
+    assert {core.leader for core in cores} == {leaders[0].id}, "all know it"
+    last = leaders[0].log.last_index
+    assert {core.applied for core in cores} == {last}, "everybody has everything"
+    assert all(core.state == leaders[0].state for core in cores), "same index, same state"
+    for client in schedule.clients:
+        if not client.registering:
+            settle(client, cluster)
+    verify_lists(schedule.clients, leaders[0].state.data)
+    token = cluster.ask(schedule.random.choice(cluster.ids), Read("a"))
+    cluster.deliver_all()
+    assert isinstance(cluster.replies[token], Answer), "a read on any node is answered"
+
+
+def settle_down(cluster: MemoryCluster) -> None:
+    """Six election timeouts without a fault; whoever is due first is told first."""
+    until = cluster.now + 6 * cluster.limits.election_max
+    cluster.deliver_all(most=200_000)
+    while cluster.now < until:
+        cluster.tick(min(cluster.ids, key=lambda name: cluster.nodes[name].core.deadline))
+        cluster.deliver_all()
 
 
 def settle(client: Client, cluster: MemoryCluster) -> None:
@@ -307,5 +308,5 @@ def run_seed(
         disorder=harsh,
     )
     schedule.run(actions)
-    schedule.end()
+    end(schedule)
     return schedule
