@@ -23,6 +23,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 INFRASTRUCTURE, INTERRUPTED = 4, 3
 STAMP = "splitbrain-stamp"
@@ -35,13 +36,52 @@ UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 # What pip is told in its own words by its files and its environment, uv hears in these.
-UV_NAMES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
+UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
+COMMAS = {"UV_FIND_LINKS"}  # several values stand between commas here, between spaces elsewhere
 
 Stamper = Callable[[str, str], str]
 
 
 class SetupError(Exception):
     """The environment cannot be made; the sentence says why and what to do."""
+
+
+class Installer(NamedTuple):
+    """A tool that installs packages: how it is called, and with which variables of the environment."""
+
+    command: tuple[str, ...]  # what stands before "install"
+    is_uv: bool
+    environment: dict[str, str]
+
+    def install(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Calls the tool; its output, whatever it went to, is in `stdout`."""
+        return _call([*self.command, "install", *words], self.environment)
+
+
+def installers(root: Path) -> list[Installer]:
+    """What can install packages here, the best first: uv, then pip; [] where there is neither.
+
+    The first environment of a clone always has both. A package that was installed elsewhere has what its own Python has,
+    or what PATH gives.
+    """
+    pythons = [python for python in (root / FIRST / "bin" / "python", Path(sys.executable)) if python.exists()]
+    with_pip = next((each for each in pythons if _call([str(each), "-m", "pip", "--version"]).returncode == 0), None)
+    found = []
+    if uv := shutil.which("uv", path=os.pathsep.join([*(str(each.parent) for each in pythons), _path()])):
+        environment = _uv_environment(with_pip) if with_pip else dict(os.environ)
+        found.append(Installer((uv, "pip"), is_uv=True, environment=environment))
+    if with_pip:
+        found.append(Installer((str(with_pip), "-m", "pip"), is_uv=False, environment=dict(os.environ)))
+    return found
+
+
+def _path() -> str:
+    return os.environ.get("PATH", os.defpath)
 
 
 def prepare(root: str, folder: str, lock: str, expected_stamp: Stamper) -> int:
@@ -131,7 +171,7 @@ def _make_empty(root: Path, folder: Path) -> None:
         pip = [] if folder.name == FIRST else ["--without-pip"]
         done = _call([sys.executable, "-m", "venv", *pip, str(folder)])
     if done.returncode != 0:
-        raise SetupError(f"a virtual environment could not be made in {folder}: {_last_words(done.stdout)}")
+        raise SetupError(f"a virtual environment could not be made in {folder}: {last_words(done.stdout)}")
 
 
 def _find_uv(root: Path) -> Path | None:
@@ -149,7 +189,7 @@ def _find_uv(root: Path) -> Path | None:
         return uv
     if UNREACHABLE.search(done.stdout):
         raise SetupError(_unreachable(root))
-    _say(f"  no uv for this machine ({_last_words(done.stdout)}): pip does its work, which takes longer\n")
+    _say(f"  no uv for this machine ({last_words(done.stdout)}): pip does its work, which takes longer\n")
     return None
 
 
@@ -165,16 +205,16 @@ def _install(root: Path, folder: Path, lock: Path, uv: Path | None) -> None:
                 "--require-hashes",
                 "--compile-bytecode",
             ]
-            done = _call([str(uv), *words, str(lock)], _uv_environment(root))
+            done = _call([str(uv), *words, str(lock)], _uv_environment(root / FIRST / "bin" / "python"))
         if done.returncode == 0:
             return
-        _say(f"  uv failed ({_last_words(done.stdout)}): trying pip\n")
+        _say(f"  uv failed ({last_words(done.stdout)}): trying pip\n")
     with _step(f"installing {count} locked packages with pip"):
         done = _pip(root, folder, lock)
     if done.returncode != 0:
         if UNREACHABLE.search(done.stdout):
             raise SetupError(_unreachable(root))
-        raise SetupError(f"the packages of {lock.relative_to(root)} could not be installed: {_last_words(done.stdout)}")
+        raise SetupError(f"the packages of {lock.relative_to(root)} could not be installed: {last_words(done.stdout)}")
 
 
 def _pip(root: Path, folder: Path, lock: Path) -> subprocess.CompletedProcess[str]:
@@ -184,14 +224,15 @@ def _pip(root: Path, folder: Path, lock: Path) -> subprocess.CompletedProcess[st
     return _call([*into, *words, "-r", str(lock)])
 
 
-def _uv_environment(root: Path) -> dict[str, str]:
-    """Our environment, with what pip is configured to in uv's words where uv was told nothing itself."""
-    listed = _call([str(root / FIRST / "bin" / "python"), "-m", "pip", "config", "list"]).stdout
+def _uv_environment(python: Path) -> dict[str, str]:
+    """Our environment, with what the pip of a Python is configured to in uv's words where uv was told nothing itself."""
+    listed = _call([str(python), "-m", "pip", "config", "list"]).stdout
     told: dict[str, str] = {}
     for section in ("global", "install", ":env:"):  # the later ones win, as in pip
         for name, value in re.findall(rf"(?m)^{section}\.([a-z-]+)=(['\"].*['\"])$", listed):
             if name in UV_NAMES:
-                told[UV_NAMES[name]] = " ".join(str(ast.literal_eval(value)).split())
+                uv_name = UV_NAMES[name]
+                told[uv_name] = ("," if uv_name in COMMAS else " ").join(str(ast.literal_eval(value)).split())
     return {**told, **os.environ}
 
 
@@ -209,7 +250,9 @@ def _call(command: list[str], environment: dict[str, str] | None = None) -> subp
 
 
 def _unreachable(root: Path) -> str:
-    index = urllib.parse.urlsplit(_uv_environment(root).get("UV_DEFAULT_INDEX", "https://pypi.org/simple"))
+    index = urllib.parse.urlsplit(
+        _uv_environment(root / FIRST / "bin" / "python").get("UV_DEFAULT_INDEX", "https://pypi.org/simple")
+    )
     where = index.hostname or index.path  # not the whole address, which may hold a password
     if index.port:
         where += f":{index.port}"
@@ -219,7 +262,7 @@ def _unreachable(root: Path) -> str:
     )
 
 
-def _last_words(output: str) -> str:
+def last_words(output: str) -> str:
     """The line of a tool's output that says what went wrong: its last error, else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"error|failed|no solution", line, re.IGNORECASE)]

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT
 
+from harness import bootstrap
+
 ECHO = """import json, sys, idna
 print(json.dumps({"arguments": sys.argv[1:], "prefix": sys.prefix, "path": sys.path}))
 sys.exit(len(sys.argv) - 1)
@@ -291,3 +293,47 @@ class TestSelftest:
         assert start(ready, "selftest", "--version").returncode == 0
         assert list((ready / ".venv-selftest").glob("lib/python3*/site-packages/pytest"))
         assert not list((ready / ".venv").glob("lib/python3*/site-packages/pytest"))
+
+
+class TestInstallers:
+    """What later installs packages, such as those of a node's image: the first environment's tools, else what there is."""
+
+    def test_tests_have_no_installer_of_their_own_and_take_those_of_the_first_environment(self) -> None:
+        if not (ROOT / ".venv").exists():
+            pytest.skip("these tests were not started by ./splitbrain selftest: there is no .venv")
+        uv, pip = bootstrap.installers(ROOT)
+        assert uv.is_uv
+        assert uv.command == (str(ROOT / ".venv" / "bin" / "uv"), "pip")
+        assert pip.command == (str(ROOT / ".venv" / "bin" / "python"), "-m", "pip")
+        assert "Usage" in uv.install("--help").stdout
+        assert "Usage" in pip.install("--help").stdout
+
+    def test_uv_hears_where_pip_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not (ROOT / ".venv").exists():
+            pytest.skip("these tests were not started by ./splitbrain selftest: there is no .venv")
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        monkeypatch.setenv("PIP_FIND_LINKS", "/first /second")
+        for name in ("UV_DEFAULT_INDEX", "UV_FIND_LINKS"):
+            monkeypatch.delenv(name, raising=False)
+        uv, pip = bootstrap.installers(ROOT)
+        assert uv.environment["UV_DEFAULT_INDEX"] == "http://127.0.0.1:9/simple"
+        assert uv.environment["UV_FIND_LINKS"] == "/first,/second"
+        assert pip.environment["PIP_INDEX_URL"] == "http://127.0.0.1:9/simple"
+
+    @pytest.mark.parametrize("there", [{"pip"}, {"uv"}, {"pip", "uv"}, set()])
+    def test_outside_a_clone_the_pip_and_the_uv_that_are_there_are_taken(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: set[str]
+    ) -> None:
+        python = tmp_path / "of this program" / "python"
+        elsewhere = tmp_path / "on path" / "uv"
+        for tool, words in ((python, "exit 0" if "pip" in there else "exit 1"), (elsewhere, "exit 0")):
+            tool.parent.mkdir()
+            tool.write_text(f"#!/bin/sh\n{words}\n")
+            tool.chmod(0o755 if tool is python or "uv" in there else 0o644)
+        monkeypatch.setattr(sys, "executable", str(python))
+        monkeypatch.setenv("PATH", str(elsewhere.parent))
+        found = [tool.command for tool in bootstrap.installers(tmp_path)]
+        assert found == [
+            *([(str(elsewhere), "pip")] if "uv" in there else []),
+            *([(str(python), "-m", "pip")] if "pip" in there else []),
+        ]

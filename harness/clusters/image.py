@@ -11,8 +11,6 @@ import hashlib
 import io
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,6 +22,7 @@ from docker.client import DockerClient
 from docker.errors import APIError, ImageNotFound
 from requests.exceptions import RequestException
 
+from harness.bootstrap import installers, last_words
 from harness.clusters.cluster import ClusterError
 from harness.clusters.debian import RECIPE, make_base
 from harness.clusters.engine import Engine, connect, words_of
@@ -186,19 +185,16 @@ def _fetch_libraries(lock: str, python: str, architecture: str, target: Path) ->
     requirements = target.with_suffix(".lock")
     requirements.write_text(lock, encoding="utf-8")
     common = ["--quiet", "--no-deps", "--only-binary", ":all:", "--python-version", python, "--target", str(target)]
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv:
-        command = [uv, "pip", "install", *common, "--python-platform", f"{machine}-unknown-linux-gnu"]
-    else:
-        versions = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-        platforms = [word for version in versions for word in ("--platform", f"{version}_{machine}")]
-        command = [sys.executable, "-m", "pip", "install", *common, *platforms]
-    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise ClusterError(
-            f"the node's libraries could not be fetched: {words[-1].strip() if words else done.returncode}"
-        )
+    versions = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+    for_pip = [word for version in versions for word in ("--platform", f"{version}_{machine}")]
+    for_uv = ["--python", sys.executable, "--python-platform", f"{machine}-unknown-linux-gnu"]
+    refusal = f"neither pip nor uv is installed beside {sys.executable}, or uv on PATH"
+    for tool in installers(ROOT):
+        done = tool.install(*common, *(for_uv if tool.is_uv else for_pip), "-r", str(requirements))
+        if done.returncode == 0:
+            return
+        refusal = last_words(done.stdout)
+    raise ClusterError(f"the node's libraries could not be fetched: {refusal}")
 
 
 def _context(source: Path, lock: str, libraries: Path) -> bytes:

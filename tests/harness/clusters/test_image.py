@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from requests.exceptions import ReadTimeout
 
+from harness.bootstrap import Installer
 from harness.clusters import debian, image
 from harness.clusters.cluster import ClusterError
 from harness.clusters.engine import connect
@@ -115,6 +116,30 @@ def test_a_machine_without_apt_is_one_clear_sentence(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(debian.shutil, "which", lambda tool: None)
     with pytest.raises(ClusterError, match=r"has no apt-get. Load or pull python:3.11-slim-bookworm"):
         debian.make_base(tmp_path, print)
+
+
+def test_libraries_that_nothing_can_install_are_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(image, "installers", lambda root: [])
+    with pytest.raises(ClusterError, match=r"could not be fetched: neither pip nor uv is installed"):
+        image._fetch_libraries(node_lock(LOCK), "3.11", "amd64", tmp_path / "libraries")
+
+
+def test_where_one_tool_cannot_fetch_libraries_the_next_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each tool gets its own words for the base's platform, whatever Python and machine run here."""
+    tools = [
+        Installer(("sh", "-c", 'echo "$@" >"$0"; echo "error: no such wheel"; exit 1', str(tmp_path / "uv")), True, {}),
+        Installer(("sh", "-c", 'echo "$@" >"$0"', str(tmp_path / "pip")), False, {}),
+    ]
+    monkeypatch.setattr(image, "installers", lambda root: tools)
+    image._fetch_libraries(node_lock(LOCK), "3.9", "arm64", tmp_path / "libraries")
+    assert "--python-platform aarch64-unknown-linux-gnu" in (tmp_path / "uv").read_text()
+    assert "--platform manylinux_2_17_aarch64" in (tmp_path / "pip").read_text()
+    assert "--python-version 3.9" in (tmp_path / "pip").read_text()
+    tools.pop()
+    with pytest.raises(ClusterError, match=r"could not be fetched: error: no such wheel"):
+        image._fetch_libraries(node_lock(LOCK), "3.9", "arm64", tmp_path / "libraries")
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this machine has no dpkg-deb to make a package with")
