@@ -24,11 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m checker", description="Is this history linearizable?")
     parser.add_argument("file")
     parser.add_argument("--model", required=True, help=f"one of {', '.join(MODELS)}")
-    parser.add_argument("--init", help="the initial value (JSON, nil or plain text); default: the model's own")
+    parser.add_argument("--init", help="the initial value as JSON, or nil; default: the model's own")
     parser.add_argument("--format", choices=list(FORMATS), help="default: found by content")
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="the budget; when it is used up the verdict is unknown"
-    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="then the verdict is unknown")
     parser.add_argument("--allow-torn-tail", action="store_true", help="drop a last event that was cut off")
     parser.add_argument("--json", action="store_true", help="print the whole verdict as one JSON object")
     given = parser.parse_args(arguments)
@@ -41,15 +39,25 @@ def main(arguments: list[str] | None = None) -> int:
             Budget(seconds=given.seconds),
             allow_torn_tail=given.allow_torn_tail,
         )
-    except (HistoryError, ModelError, OSError) as error:
-        print(f"{given.file}: {error}", file=sys.stderr)
-        return _USAGE
+    except OSError as error:
+        return _refused(f"cannot read {given.file}: {error.strerror}")
+    except HistoryError as error:
+        return _refused(f"{given.file}: {error}")
+    except ModelError as error:
+        return _refused(str(error))
+    for warning in verdict.warnings:
+        print(f"{given.file}: {warning}", file=sys.stderr)
     if given.json:
         print(msgspec.json.encode(verdict.as_dict()).decode())
     else:
         reason = f": {verdict.reason}" if verdict.reason else ""
         print(f"{verdict.verdict}{reason}\n{verdict.operations:,} operations, {verdict.way}, {verdict.seconds:.3f} s")
     return _STATUS.get(verdict.verdict, _UNKNOWN)
+
+
+def _refused(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return _USAGE
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from checker import formats
 from checker.budget import Budget
 from checker.check import check
-from checker.models import make_model
+from checker.models import ModelError, make_model
 from checker.verdict import Verdict
 
 
@@ -32,14 +32,16 @@ def check_file(
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
     history = formats.load(path, format, allow_torn_tail=allow_torn_tail)
-    return check(history, make_model(model, init), budget)
+    verdict = check(history, make_model(model, init), budget)
+    verdict.warnings = history.warnings
+    return verdict
 
 
 def initial_value(text: str) -> Any:
-    """What `--init` means: nil or null, else a JSON value, else the text itself."""
-    if text in {"nil", "null"}:
+    """What `--init` means: nil, or a JSON value. Raises `ModelError` for anything else."""
+    if text == "nil":
         return None
     try:
         return json.loads(text)
-    except ValueError:
-        return text
+    except ValueError as error:
+        raise ModelError(f'--init must be a JSON value, for example 0, null or "x", not {text!r} ({error})') from None

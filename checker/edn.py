@@ -14,7 +14,7 @@ from typing import Any
 _TOKEN = re.compile(
     r"""(?>[\s,]+|;[^\n]*)*+                    # space, commas and comments
     (?P<token>
-        \#_ | \#\{ | \#\#\w+ | \#[A-Za-z][\w.\-/]* | [\[\]{}()]
+        \#_ | \#\{ | \#\#-?\w+ | \#[A-Za-z][\w.\-/]* | [\[\]{}()]
       | "(?:\\.|[^"\\])*"                       # a string
       | \\(?:newline|space|tab|return|u[0-9a-fA-F]{4}|.)
       | [^\s,\[\]{}()";]+                       # a number, a keyword or a symbol
@@ -71,7 +71,8 @@ class _Reader:
         if first == '"':
             return self._string(word)
         if first == "#":
-            return None if word.startswith("##") else self._next_form(word)
+            # Numbers that are none stay words: NaN would differ from itself, and nil is another value.
+            return word if word.startswith("##") else self._next_form(word)
         if word in _WORDS:
             return _WORDS[word]
         if _INTEGER.match(word):

@@ -19,6 +19,7 @@ from checker.history import INVOKE, History, HistoryError
 _Numbered = Iterator[tuple[int, Any]]
 _LOG_LINE = re.compile(r"^.*?\b(?:INFO|WARN|DEBUG|ERROR)\b.*? - (?P<process>\S+)\s+:(?P<rest>\S.*)$")
 _LOG_START = re.compile(r"^[^\[{(]*\b(?:INFO|WARN|DEBUG|ERROR)\b")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _WITHOUT_COLON = ("type", "f", "process", "node", "op")
 
 
@@ -50,10 +51,13 @@ def loads(data: bytes, format_name: str | None = None, *, allow_torn_tail: bool 
     events: list[Mapping[str, Any]] = []
     lines: list[int] = []
     warnings: list[str] = []
+    halves = _HALF.search(text) is not None
     try:
         for line, event in read(text):
             events.append(_plain(event, line))
             lines.append(line)
+            if halves:
+                _refuse_halves(event, line)
     except _TornError as torn:
         if not allow_torn_tail:
             raise HistoryError(
@@ -119,6 +123,15 @@ def _plain(event: Any, line: int) -> Mapping[str, Any]:
     return plain
 
 
+def _refuse_halves(event: Any, line: int) -> None:
+    """A string with half a pair of surrogates is no text: it could neither be shown nor written."""
+    try:
+        json.dumps(event, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise HistoryError(f"not text: half of a surrogate pair ({half}), expected both halves", line) from None
+
+
 def _by_key(events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Splits [key value] pairs, as Jepsen's independent histories have them, into key and value.
 
@@ -144,7 +157,7 @@ def _json_lines(text: str) -> _Numbered:
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
+            yield number, json.loads(line, parse_constant=_as_edn)
         except ValueError as error:
             what = f"expected one JSON object a line, this is {line[:40]!r} ({error})"
             if number == len(lines):  # the last line, without its end
@@ -152,9 +165,14 @@ def _json_lines(text: str) -> _Numbered:
             raise HistoryError(what, number) from None
 
 
+def _as_edn(name: str) -> str:
+    """NaN and the infinities as EDN writes them: as floats NaN would differ from itself."""
+    return f"##{name}"
+
+
 def _json_vector(text: str) -> _Numbered:
     """One JSON array of objects (elle-cli)."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_constant=_as_edn)
     position = text.index("[") + 1 if "[" in text else 0
     counted, line = 0, 1
     gap = re.compile(r"[\s,]*")
@@ -192,6 +210,7 @@ def _edn(text: str) -> _Numbered:
 def _jepsen_log(text: str) -> _Numbered:
     """Log lines such as `INFO  jepsen.util - 0 :invoke :read nil`; other lines of the log are passed over."""
     lines = text.split("\n")
+    found = False
     for number, line in enumerate(lines, 1):
         match = _LOG_LINE.match(line)
         if match is None or not match["process"].isdigit():
@@ -206,7 +225,12 @@ def _jepsen_log(text: str) -> _Numbered:
             if number == len(lines):
                 raise _TornError(number, what) from None
             raise HistoryError(what, number) from None
+        found = True
         yield number, {"process": int(match["process"]), "type": parts[0], "f": parts[1], "value": value}
+    if text.strip() and not found:
+        raise HistoryError(
+            "no event in the whole log, expected lines such as 'INFO  jepsen.util - 0 :invoke :read nil'", 1
+        )
 
 
 FORMATS: dict[str, Callable[[str], _Numbered]] = {

@@ -16,6 +16,8 @@ import msgspec
 
 INVOKE, OK, FAIL, INFO = "invoke", "ok", "fail", "info"
 TYPES = (INVOKE, OK, FAIL, INFO)
+NEMESIS = "nemesis"
+"""The process whose events are no operations of a client."""
 
 
 class HistoryError(ValueError):
@@ -54,7 +56,8 @@ class Op(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: what was asked (`value`), and what is known of its answer (`type`, `result`).
 
     `invoked` and `returned` are places in the order of events; `returned` is None for an operation that never
-    returned (`info`), which may take effect at any time after its invocation, or never.
+    returned (`info`), which may take effect at any time after its invocation, or never. `line` is where its invocation
+    stands in the file that it was read from.
     """
 
     process: int | str
@@ -72,6 +75,7 @@ class Op(msgspec.Struct, frozen=True, kw_only=True):
     return_time: int | None = None
     node: str | None = None
     op: str | None = None
+    line: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The operation as JSON: `invoke_index` and `return_index` are its events' `i`, times are in nanoseconds."""
@@ -116,19 +120,25 @@ class Pairing:
     def take(self, event: Mapping[str, Any], line: int | None = None) -> Op | None:
         """Takes the next event and returns the operation that it completes, if it does; what it refuses changes nothing.
 
-        Events of the nemesis (a process that is no number) are passed over. Raises `HistoryError`.
+        Events of the nemesis are passed over. Raises `HistoryError`: a client whose process is no number would else be
+        passed over, too, and a history without its clients is always valid.
         """
         if not isinstance(event, Mapping):
             raise HistoryError(f"an event must be a map, this is {_short(event)}", line)
         process = event.get("process")
-        if not isinstance(process, int) or isinstance(process, bool):
-            if process is None or isinstance(process, bool | float):
-                raise HistoryError(f'an event needs a "process" (a number), this one has {_short(process)}', line)
+        if process == NEMESIS:
             return None
+        if not isinstance(process, int) or isinstance(process, bool):
+            raise HistoryError(
+                f'an event needs a "process" (a number, or "{NEMESIS}"), this one has {_short(process)}', line
+            )
         kind = event.get("type")
         if kind not in TYPES:
             raise HistoryError(f"unknown type {_short(kind)}, expected one of {', '.join(TYPES)}", line)
         index = self._checked_index(event, line)
+        time = event.get("t", event.get("time"))
+        if time is not None and (not isinstance(time, int | float) or isinstance(time, bool)):
+            raise HistoryError(f"the time of an event must be a number of nanoseconds, this is {_short(time)}", line)
         completed = None
         if kind == INVOKE:
             self._invoke(process, _Open(self.position, line, event))
@@ -237,10 +247,6 @@ class History:
             for number, op in enumerate(operations)
         )
 
-    def prefix(self, end: int) -> History:
-        """The history up to and with the event at `end`: later invocations are gone, open operations never returned."""
-        return History(_cut(op, end) for op in self.operations if op.invoked <= end)
-
 
 def _operation(process: int, start: _Open, position: int | None, kind: str, end: Mapping[str, Any]) -> Op:
     """Makes an operation of an invocation and its completion (empty when it never came)."""
@@ -261,15 +267,7 @@ def _operation(process: int, start: _Open, position: int | None, kind: str, end:
         return_time=end.get("t", end.get("time")),
         node=end.get("node", asked.get("node")),
         op=asked.get("op"),
-    )
-
-
-def _cut(op: Op, end: int) -> Op:
-    """The operation as it is known when the event at `end` has just happened."""
-    if op.returned is None or op.returned <= end:
-        return op
-    return msgspec.structs.replace(
-        op, type=INFO, result=None, error=None, returned=None, return_index=None, return_time=None
+        line=start.line,
     )
 
 

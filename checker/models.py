@@ -72,6 +72,10 @@ class Model:
         """True if this failed operation still says something about the state, which `step` then judges."""
         return False
 
+    def refuses(self, op: Op) -> str:
+        """What is wrong with the value or the answer of an operation that `step` can't take; empty if nothing is."""
+        return ""
+
 
 class Register(Model):
     """One value: read, write, cas (value: [expected, new]) and delete (leaves None).
@@ -131,6 +135,12 @@ class Register(Model):
             and op.error[0] == "cas-mismatch"
         )
 
+    def refuses(self, op: Op) -> str:
+        """A cas that does not say what it expects."""
+        if op.f == "cas" and not (isinstance(op.value, list | tuple) and len(op.value) == 2):
+            return f"the value of a cas must be [expected, new], this is {op.value!r}"
+        return ""
+
 
 class AppendList(Model):
     """A list that grows: append one element, read the whole list (None is the empty list)."""
@@ -159,6 +169,12 @@ class AppendList(Model):
         assert isinstance(state, tuple)
         return show(state)
 
+    def refuses(self, op: Op) -> str:
+        """A read that gave no list."""
+        if op.f == "read" and op.type == OK and not isinstance(op.result, list | tuple | None):
+            return f"a read of a list must give a list, this is {op.result!r}"
+        return ""
+
 
 class KeyValueStrings(Model):
     """One key of a map of strings: get, put and append (Porcupine's kv logs); an absent key is the empty string."""
@@ -175,9 +191,9 @@ class KeyValueStrings(Model):
         """A put replaces, an append adds at the end, a get must be the whole string."""
         assert isinstance(state, str)
         if op.f == "put":
-            return str(op.value or "")
+            return op.value or ""
         if op.f == "append":
-            return state + str(op.value or "")
+            return state + (op.value or "")
         return state if op.type != OK or state == (op.result or "") else None
 
     def readonly(self, op: Op) -> bool:
@@ -191,6 +207,13 @@ class KeyValueStrings(Model):
     def describe(self, state: State) -> str:
         """The string."""
         return show(state)
+
+    def refuses(self, op: Op) -> str:
+        """Values and answers that are no strings: 0 and "0" differ, and nothing is converted."""
+        for what, thing in (("value", op.value), ("answer", op.result)):
+            if not isinstance(thing, str | None):
+                return f"the {what} of a {op.f} must be a string, this is {thing!r}"
+        return ""
 
 
 MODELS: dict[str, Callable[..., Model]] = {
@@ -219,18 +242,11 @@ def require_known(history: History, model: Model) -> None:
     for op in history:
         if op.f not in model.functions:
             known = ", ".join(sorted(model.functions))
-            raise HistoryError(
-                f"{_place(op)}: model {model.name} does not know the function {op.f!r}, expected one of {known}"
-            )
-        if op.f == "cas" and not (isinstance(op.value, list | tuple) and len(op.value) == 2):
-            raise HistoryError(f"{_place(op)}: the value of a cas must be [expected, new], this is {op.value!r}")
-        if (
-            model.name == "append"
-            and op.f == "read"
-            and op.type == OK
-            and not isinstance(op.result, list | tuple | None)
-        ):
-            raise HistoryError(f"{_place(op)}: a read of a list must give a list, this is {op.result!r}")
+            problem = f"model {model.name} does not know the function {op.f!r}, expected one of {known}"
+        else:
+            problem = model.refuses(op)
+        if problem:
+            raise HistoryError(f"{op.f} of process {op.process}: {problem}", op.line)
 
 
 def show(value: Hashable) -> str:
@@ -242,8 +258,3 @@ def show(value: Hashable) -> str:
     if isinstance(value, tuple):
         return "[" + " ".join(show(item) for item in value) + "]"
     return getattr(value, "value", None) or repr(value)
-
-
-def _place(op: Op) -> str:
-    where = op.invoked if op.invoke_index is None else op.invoke_index
-    return f"event {where} (process {op.process})"

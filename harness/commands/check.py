@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.markup import escape
 
-from checker import MODELS, Budget
-from checker.command import check_file
+from checker import MODELS, Budget, HistoryError, ModelError
+from checker.command import check_file, initial_value
+from checker.formats import FORMATS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 
@@ -38,7 +39,9 @@ def add_to(app: typer.Typer) -> None:
 def command(
     file: Annotated[Path, typer.Argument(help="The history.")],
     model: Annotated[str, typer.Option(help="What it must fit; see `list models`.")] = "cas-register",
-    init: Annotated[str | None, typer.Option(help="The initial value, as JSON; null if not given.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="The initial value as JSON, or nil, which it is if not given.")
+    ] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="The file's format, if its content does not tell.")
     ] = None,
@@ -49,18 +52,27 @@ def command(
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     known("model", model, MODELS)
-    initial = _initial(init)
+    if format_ is not None:
+        known("format", format_, FORMATS)
+    if not seconds > 0:
+        raise UsageError(f"--budget must be a number of seconds above 0, not {seconds:g}")
     try:
         verdict = check_file(
             file,
             model=model,
-            init=initial,
+            init=None if init is None else initial_value(init),
             format=format_,
             budget=Budget(seconds=seconds),
             allow_torn_tail=allow_torn_tail,
         )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except HistoryError as error:
+        raise UsageError(f"{file}: {error}") from error
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+    for warning in verdict.warnings:
+        sys.stderr.write(f"splitbrain: {file}: {warning}\n")
     if json:
         as_json(verdict.as_dict())
     else:
@@ -68,16 +80,6 @@ def command(
         screen.print(
             f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]  {escape(verdict.explanation or verdict.reason or '')}"
         )
-        screen.print(
-            f"{verdict.operations} operations, model {verdict.model}, by {verdict.way}, {verdict.seconds:.3f} s"
-        )
+        way = f", by {verdict.way}" if verdict.way else ""
+        screen.print(f"{verdict.operations} operations, model {verdict.model}{way}, {verdict.seconds:.3f} s")
     raise typer.Exit(EXIT_STATUS[verdict.verdict])
-
-
-def _initial(text: str | None) -> object:
-    if text is None:
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise UsageError(f'--init must be a JSON value, for example 0, null or "x", not {text!r} ({error})') from error

@@ -101,6 +101,7 @@ def test_porcupine_kv_logs_are_read() -> None:
         (ELLE_CLI + "x", 2, "text after the end of the array"),
         (JEPSEN_LOG[:-4], 4, "expected ':type :f value' after the process"),
         (JEPSEN_LOG.replace(":ok	:write	1", ":ok"), 4, "expected ':type :f value' after the process"),
+        (OURS.replace('"k"', '"\\ud83d"'), 1, r"not text: half of a surrogate pair (\ud83d)"),
         ("[" * 100_000, 1, "can't be read"),
         (OURS.replace('"value":1', '"value":' + "9" * 5000), 1, "expected one JSON object a line"),
         ("{:process " + "9" * 5000 + "}", 1, "can't be read"),
@@ -141,6 +142,26 @@ def test_a_tail_torn_inside_a_character_is_dropped_on_request() -> None:
         loads(data)
 
 
+def test_numbers_that_are_none_are_values_of_their_own() -> None:
+    """As floats NaN would differ from itself, and a read of it could never be explained."""
+    text = OURS.replace('"value":1', '"value":NaN')
+    assert [op.value for op in loads(text.encode())] == ["##NaN"]
+    assert [op.value for op in loads(b'[{"type":"invoke","process":1,"f":"write","value":-Infinity}]')] == [
+        "##-Infinity"
+    ]
+
+
+def test_whole_surrogate_pairs_are_text() -> None:
+    assert [op.key for op in loads(OURS.replace('"k"', '"\\ud83d\\ude00"').encode())] == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("text", [OURS, EDN_LINES, ELLE_CLI])
+def test_a_log_without_events_is_refused(text: str) -> None:
+    """Read in the wrong format a history would have no operations, and so be valid."""
+    with pytest.raises(HistoryError, match="no event in the whole log, expected lines such as"):
+        loads(text.encode(), "jepsen-log")
+
+
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(HistoryError, match="expected one of jsonl, edn, jepsen-log, json"):
         loads(b"", "csv")
@@ -158,7 +179,8 @@ def test_a_missing_file_is_the_systems_error(tmp_path: Path) -> None:
         ("[1 -2 3N 4.5 1e3 2.50M]", [1, -2, 3, 4.5, 1000.0, 2.5]),
         ("[nil true false :k a/b \\a \\newline]", [None, True, False, ":k", "a/b", "a", "\n"]),
         ("{:a {[1 2] #{3}}}", {":a": {(1, 2): {3}}}),
-        ('[#inst "2020" #_ ignored 1 ##NaN]', ["2020", 1, None]),
+        ('[#inst "2020" #_ ignored 1 ##NaN]', ["2020", 1, "##NaN"]),
+        ("[##Inf ##-Inf]", ["##Inf", "##-Inf"]),
         ("[1, ; comment\n 2]", [1, 2]),
     ],
 )

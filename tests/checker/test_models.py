@@ -119,6 +119,8 @@ def test_every_model_describes_its_first_state(name: str) -> None:
         ),
         (Register(), op("cas", 3), r"the value of a cas must be \[expected, new\], this is 3"),
         (AppendList(), op("read", result=3), "a read of a list must give a list, this is 3"),
+        (KeyValueStrings(), op("put", 0), "the value of a put must be a string, this is 0"),
+        (KeyValueStrings(), op("get", result=["x"]), r"the answer of a get must be a string, this is \['x'\]"),
     ],
 )
 def test_operations_that_a_model_can_not_read_are_refused(model: Model, asked: Op, sentence: str) -> None:

@@ -1,0 +1,214 @@
+"""`splitbrain check FILE` and `python -m checker FILE`: bad input is a sentence with its place and exit 2, never a traceback."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import checker
+from checker.__main__ import main
+from harness.__main__ import run_command_line
+
+INVOKE = '{"i":0,"t":5,"type":"invoke","process":0,"f":"write","key":"k","value":1}\n'
+OK = '{"i":1,"t":6,"type":"ok","process":0,"f":"write","key":"k","value":1}\n'
+GOOD = INVOKE + OK
+STALE = (
+    GOOD
+    + '{"type":"invoke","process":1,"f":"read","key":"k"}\n{"type":"ok","process":1,"f":"read","key":"k","value":null}\n'
+)
+DOCUMENTED = {
+    "verdict",
+    "reason",
+    "model",
+    "way",
+    "operations",
+    "seconds",
+    "first_impossible",
+    "core",
+    "explanation",
+}
+"""DESIGN: "`check --json`: `verdict`, `reason`, `model`, ..."."""
+
+Door = Callable[[list[str]], int]
+
+
+def of_the_product(arguments: list[str]) -> int:
+    return run_command_line(["check", *arguments])
+
+
+@pytest.fixture(params=[main, of_the_product], ids=["python -m checker", "splitbrain check"])
+def door(request: pytest.FixtureRequest) -> Door:
+    given: Door = request.param
+    return given
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "torn": (GOOD.encode() + INVOKE.encode()[:20], "line 3: the file is truncated: expected one JSON object a line"),
+    "two-open": (
+        (INVOKE + INVOKE.replace('"i":0', '"i":1')).encode(),
+        "line 2: process 0 invokes write while its write (line 1) is still open",
+    ),
+    "no-invocation": (
+        OK.encode(),
+        "line 1: ok of process 0 completes nothing: expected an invoke of that process before it",
+    ),
+    "unknown-type": (
+        GOOD.replace('"ok"', '"okay"').encode(),
+        "line 2: unknown type 'okay', expected one of invoke, ok, fail, info",
+    ),
+    "binary": (bytes(range(256)), "not text: byte 0x80 is no UTF-8, expected a text file"),
+    "utf-16": (GOOD.encode("utf-16"), "line 1: not text: byte 0xff"),
+    "prose": (
+        b"Dear reader,\n",
+        "line 1: not a history: expected JSON lines, EDN, JSON or Jepsen log lines, this begins with 'Dear reader,'",
+    ),
+    "windows": (GOOD.replace("\n", "\r\n").replace('"ok"', '"okay"').encode(), "line 2: unknown type 'okay'"),
+    "huge-line": (
+        INVOKE.encode()[:-3] + b'"' + b"x" * 3_000_000 + b"\n",
+        'line 1: expected one JSON object a line, this is \'{"i":0',
+    ),
+    "deep": (GOOD.encode() + b'{"value":' + b"[" * 50_000 + b"\n", "line 3: a value that can't be read"),
+    "no-process": (
+        GOOD.replace('"process":0', '"process":"a"').encode(),
+        'line 1: an event needs a "process" (a number, or "nemesis"), this one has \'a\'',
+    ),
+    "no-pair": (
+        INVOKE.replace("write", "cas").encode(),
+        "line 1: cas of process 0: the value of a cas must be [expected, new], this is 1",
+    ),
+    "no-time": (
+        INVOKE.replace('"t":5', '"t":"5"').encode(),
+        "line 1: the time of an event must be a number of nanoseconds, this is '5'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_a_sentence_with_its_place(
+    name: str, tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue, "Bad input": "exit 2 with line number and what was expected"."""
+    data, sentence = BAD[name]
+    (tmp_path / name).write_bytes(data)
+    assert door([str(tmp_path / name), "--model", "register"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{tmp_path / name}: " in err
+    assert sentence in err
+    assert "Traceback" not in err
+    assert len(err) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "arguments,sentence",
+    [
+        (["missing", "--model", "register"], "cannot read missing: No such file or directory"),
+        ([".", "--model", "register"], "cannot read .: Is a directory"),
+        (
+            ["good", "--model", "append"],
+            "good: line 1: write of process 0: model append does not know the function 'write', expected one of append, read",
+        ),
+        (["good", "--model", "append", "--init", "3"], "the initial value of model append must be a list, not 3"),
+        (
+            ["good", "--model", "register", "--init", "{"],
+            "--init must be a JSON value, for example 0, null or \"x\", not '{'",
+        ),
+        (["good", "--model", "register", "--format", "edn"], "good: line 1: not EDN"),
+        (["good", "--model", "register", "--format", "jepsen-log"], "good: line 1: no event in the whole log"),
+        (["good", "--model", "register", "--format", "json"], "expected ']' at the end of the array"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good").write_text(GOOD)
+    assert door(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "soon"])
+def test_a_budget_must_be_a_time(budget: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good").write_text(GOOD)
+    assert of_the_product([str(tmp_path / "good"), "--budget", budget]) == 2
+    assert "--budget" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", [GOOD, "\ufeff" + GOOD, GOOD.replace("\n", "\r\n"), GOOD.rstrip(), "\n\n" + GOOD + "\n"]
+)
+def test_marks_of_editors_are_no_mistakes(text: str, tmp_path: Path, door: Door) -> None:
+    (tmp_path / "h").write_bytes(text.encode())
+    assert door([str(tmp_path / "h"), "--model", "register"]) == 0
+
+
+def test_an_empty_file_is_a_history_without_operations(
+    tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "h").touch()
+    assert door([str(tmp_path / "h"), "--model", "register"]) == 0
+    assert "0 operations" in capsys.readouterr().out
+
+
+def test_a_torn_tail_is_dropped_on_request_with_a_warning(
+    tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "torn").write_bytes(BAD["torn"][0])
+    assert door([str(tmp_path / "torn"), "--model", "register", "--allow-torn-tail", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "line 3: the file is truncated, its last event was dropped" in err
+    assert json.loads(out)["warnings"] == [err.partition("torn: ")[2].strip()]
+
+
+@pytest.mark.parametrize("text,status,verdict", [(GOOD, 0, "valid"), (STALE, 1, "invalid")])
+def test_json_has_the_documented_keys_and_nothing_else_is_printed(
+    text: str, status: int, verdict: str, tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "h").write_text(text)
+    assert door([str(tmp_path / "h"), "--model", "register", "--json"]) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer) >= DOCUMENTED
+    assert answer["verdict"] == verdict
+    assert (
+        bool(answer["explanation"])
+        == bool(answer["first_impossible"])
+        == bool(answer["core"])
+        == (verdict == "invalid")
+    )
+    assert answer["operations"] == text.count("invoke")
+
+
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert of_the_product(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert "splitbrain check history.edn --model register --init 0 --json" in page
+    assert "Exit status: 0 valid, 1 invalid, 2" in page
+
+
+def test_the_package_works_as_its_page_shows() -> None:
+    """Issue: "`checker/`, usable alone"."""
+    result = doctest.testmod(checker)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_the_package_loads_nothing_else_of_ours_and_little_of_others() -> None:
+    code = "import sys, checker; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"harness", "raftnode", "workloads", "numpy", "numba", "pandas", "httpx", "docker"} & set(
+        json.loads(done.stdout.replace("'", '"'))
+    )
