@@ -49,14 +49,14 @@ class Part(msgspec.Struct):
 def check(history: History, model: Model, budget: Budget | None = None) -> Verdict:
     """Decides whether the history is linearizable to the model: valid, invalid with evidence, or unknown with a reason.
 
-    Quick ways are tried on every object first, so that no hard one takes the budget from the others; the hard ones then
-    share what is left, unless a violation is proved already. Raises `HistoryError` if the model can't read the history.
+    Quick ways are tried on every object first, each with its share, so that no hard one takes the budget from the others;
+    the hard ones then share what is left, unless a violation is proved already. Raises `HistoryError` if the model can't read the history.
     """
     require_known(history, model)
     meter = Meter(budget or Budget())
     parts = [Part(key, operations, GaveUp("not tried")) for key, operations in _grouped(history, model).items()]
-    for part in parts:
-        _try(part, model, meter, hard=False)
+    for place, part in enumerate(sorted(parts, key=lambda part: len(part.operations))):
+        _try(part, model, meter.share(len(parts) - place), hard=False)
     if not any(part.verdict == INVALID for part in parts):
         hard = [part for part in parts if part.verdict == UNKNOWN]
         for place, part in enumerate(hard):

@@ -16,18 +16,24 @@ import msgspec
 
 from checker import list_reasons, phrases, register_reasons, sweep, ways
 from checker.budget import Budget, Meter, OutOfBudgetError
-from checker.history import INFO, OK, Op
-from checker.models import AppendList, Model, Register, State
+from checker.history import FAIL, INFO, OK, Op
+from checker.models import NOTHING, AppendList, Effect, Model, Register, State
 from checker.problem import Problem
 from checker.reductions import has_assignment_form, settle
-from checker.verdict import Invalid, Valid, Verdict
+from checker.verdict import GaveUp, Invalid, Outcome, Valid, Verdict
 
 _KEYS = 16
 """How many broken objects are looked at to find the earliest violation."""
 _SHOWN = 200
 """How many operations of the linearizable prefix and of a core a verdict holds at most."""
-_PROBES = 40
-"""How many answers are tried to tell which ones were possible."""
+_PROBES = 200
+"""How many states are tried to tell which ones were possible."""
+_PROBE_SECONDS = 2.0
+"""How long finding them may take, and again how long trying them may take."""
+_LOOK = "\0look"
+"""The function of an operation that no history can hold: it looks at the state."""
+_NOWHERE = object()
+"""A state that no model has."""
 _TRIAL_STEPS = 2_000
 """How long one trial may search when a core is made smaller: what is not decided by then stays in the core."""
 _SEARCH_SECONDS = 2.0
@@ -36,12 +42,27 @@ _SECONDS = 5.0
 
 
 class _Break(NamedTuple):
-    """An object that is not linearizable, cut at the first event that nothing explains."""
+    """An object that is not linearizable, cut at the first event that nothing explains.
+
+    `certain`: what came before it is known to be linearizable, so no earlier event is impossible.
+    """
 
     key: Hashable
     relevant: list[Op]
     impossible: Op
     prefix: list[Op]
+    before: Outcome
+
+    @property
+    def certain(self) -> bool:
+        return isinstance(self.before, Valid)
+
+
+class _Possible(NamedTuple):
+    """The states that an operation could have met, in words; `complete`: no other one was possible."""
+
+    states: list[str]
+    complete: bool
 
 
 def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Sequence[Op]], meter: Meter) -> None:
@@ -56,13 +77,17 @@ def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Sequence[O
     )
     verdict.key = first.key
     verdict.first_impossible = first.impossible.as_dict()
-    _fill_prefix(verdict, model, first, own)
-    verdict.possible_states = possible = _possible_states(verdict, model, first, own)
+    _fill_prefix(verdict, model, first)
+    possible = _possible_states(model, first, own)
+    verdict.possible_states, verdict.possible_states_complete = possible
     finding = _finding(model, first, broken[first.key], own)
     verdict.core = [op.as_dict() for op in finding.core[-_SHOWN:]]
     verdict.explanation = _sentence(model, first, possible, finding)
+    if not first.certain:
+        verdict.explanation += " (Whether an earlier operation is impossible was not decided within the budget.)"
     if len(broken) > 1:
-        verdict.explanation += f" ({len(broken)} keys are not linearizable; this is the one that broke first.)"
+        of = "" if len(broken) <= _KEYS else f" of the {_KEYS} smallest"
+        verdict.explanation += f" ({len(broken)} keys are not linearizable; this is the one{of} that broke first.)"
     verdict.reason = verdict.explanation
 
 
@@ -95,19 +120,19 @@ def _first_break(model: Model, key: Hashable, operations: Sequence[Op], meter: M
         else:
             low = middle + 1
     impossible = returns[high]
-    return _Break(key, relevant, impossible, cut(model, relevant, impossible.returned or 0))
+    end = impossible.returned or 0
+    before = ways.decide(model, cut(model, relevant, end - 1), meter)
+    return _Break(key, relevant, impossible, cut(model, relevant, end), before)
 
 
-def _fill_prefix(verdict: Verdict, model: Model, first: _Break, meter: Meter) -> None:
+def _fill_prefix(verdict: Verdict, model: Model, first: _Break) -> None:
     """The longest linearizable prefix as an order with the state after each operation."""
-    before = cut(model, first.relevant, (first.impossible.returned or 0) - 1)
-    outcome = ways.decide(model, before, meter)
-    if not isinstance(outcome, Valid):
+    if not isinstance(first.before, Valid):
         return
     originals = {op.invoked: op for op in first.relevant}
     state: State | None = model.init
     rows = []
-    for op in outcome.witness:
+    for op in first.before.witness:
         state = model.step(state, op)
         rows.append({"op": originals[op.invoked].as_dict(), "state": _clipped(model, state)})
     verdict.prefix_length = len(rows)
@@ -119,58 +144,95 @@ def _clipped(model: Model, state: State) -> str:
     return text if len(text) <= _SHOWN else f"{text[:90]} ... {text[-90:]}"
 
 
-def _possible_states(verdict: Verdict, model: Model, first: _Break, meter: Meter) -> list[str]:
+def _possible_states(model: Model, first: _Break, meter: Meter) -> _Possible:
     """The states that the impossible operation could have met, whatever order the others were in.
 
-    For registers each candidate is tried as the answer of a read in its place. Else the states of the sweep's last
-    frontier are taken; where that is too large, the one state that the linearizable prefix leaves.
+    Each candidate is tried: with an operation in the place of the impossible one that only looks whether this is the
+    state, do the operations have an order? A question that can't be decided within the budget leaves the answer incomplete.
     """
     try:
-        if isinstance(model, Register):
-            return [model.describe(state) for state in _probed(model, first, meter)]
-        if not isinstance(model, AppendList):
-            problem = Problem(model, first.prefix)
-            states = problem.transitions.states
-            stopped = sweep.Sweep(problem, Meter(Budget(seconds=1.0)), 1 << 10).run()
-            if stopped.impossible is not None:
-                return sorted({_clipped(model, states[state]) for state in stopped.closure})
+        candidates, complete = _candidates(model, first, meter)
     except OutOfBudgetError:
-        pass
-    return [verdict.prefix[-1]["state"]] if verdict.prefix else [_clipped(model, model.init)]
+        return _Possible([], complete=False)
+    watched = _Watched(model)
+    others = [op for op in first.prefix if op is not first.impossible]
+    possible: list[State] = []
+    within = meter.within(seconds=_PROBE_SECONDS)
+    for tried, state in enumerate(candidates):
+        if tried == _PROBES or within.is_used_up():
+            complete = False
+            break
+        outcome = ways.decide(watched, [*others, _look(first.impossible, state)], within)
+        if isinstance(outcome, Valid):
+            possible.append(state)
+        complete = complete and not isinstance(outcome, GaveUp)
+    texts = [_clipped(model, state) for state in sorted(possible, key=_rank)]
+    return _Possible(texts, complete=complete)
 
 
-def _probed(model: Register, first: _Break, meter: Meter) -> list[State]:
-    """Register states that a read with the interval of the impossible operation could have returned.
+class _Watched(Model):
+    """A model with one more operation, which looks whether the state is a certain one and changes nothing."""
 
-    Candidates are the states that were possible when it began and the values of all updates that had not returned by
-    then: no other value can have been there while it ran.
+    def __init__(self, model: Model) -> None:
+        self.model, self.init, self.name = model, model.init, model.name
+
+    def step(self, state: State, op: Op) -> State | None:
+        """A look at the wrong state is impossible; everything else is the model's own."""
+        if op.f == _LOOK:
+            return state if state == op.value else None
+        return self.model.step(state, op)
+
+    def readonly(self, op: Op) -> bool:
+        """Looks change nothing."""
+        return op.f == _LOOK or self.model.readonly(op)
+
+    def blind(self, op: Op) -> bool:
+        """As the model says."""
+        return op.f != _LOOK and self.model.blind(op)
+
+    def effect(self, op: Op) -> Effect | None:
+        """A look requires its state."""
+        return Effect(op.value, NOTHING) if op.f == _LOOK else self.model.effect(op)
+
+    def observes(self, op: Op) -> bool:
+        """As the model says."""
+        return self.model.observes(op)
+
+
+def _look(impossible: Op, state: State) -> Op:
+    """An operation with the interval of the impossible one that is legal in this state alone."""
+    return msgspec.structs.replace(impossible, f=_LOOK, value=state, type=OK, result=None, error=None)
+
+
+def _candidates(model: Model, first: _Break, meter: Meter) -> tuple[list[State], bool]:
+    """States that include all possible ones, the likeliest first; False: some may be missing. Raises `OutOfBudgetError`.
+
+    In assignment form the state while an operation ran was possible when it began, or was brought by an update that had not
+    returned by then. Else every state is taken that a sweep passes through while the operation runs; hidden writes
+    have to be tried one by one there, since they pass through states that the reduction leaves out.
     """
     impossible = first.impossible
-    before = Problem(model, cut(model, first.relevant, impossible.invoked - 1))
-    stopped = sweep.Sweep(before, Meter(Budget(seconds=1.0)), 1 << 12).run()
-    candidates = {before.transitions.states[configuration[0]]: None for configuration in stopped.frontier}
-    for op in reversed(first.prefix):
-        effect = model.effect(op)
-        if (
-            effect is not None
-            and isinstance(effect.produces, tuple)
-            and (op.returned is None or op.returned > impossible.invoked)
-        ):
-            candidates[effect.produces] = None
-    others = [op for op in first.prefix if op is not impossible]
-    possible: list[State] = []
-    for state in list(candidates)[:_PROBES]:
-        assert isinstance(state, tuple)
-        probe = msgspec.structs.replace(impossible, f="read", value=None, type=OK, result=state[0], error=None)
-        if isinstance(ways.decide(model, [*others, probe], meter), Valid):
-            possible.append(state)
-    return sorted(possible, key=_rank)
+    begun = impossible.invoked
+    within = meter.within(seconds=_PROBE_SECONDS)
+    if has_assignment_form(Problem(model, first.prefix)):
+        before = Problem(model, cut(model, first.relevant, begun - 1))
+        stopped = sweep.Sweep(before, within, 1 << 12).run()
+        known = {before.transitions.states[configuration[0]]: None for configuration in stopped.frontier}
+        complete = not stopped.reason and stopped.impossible is None
+        late = [op for op in reversed(first.prefix) if op.returned is None or op.returned > begun]
+        produced = [effect.produces for op in late if (effect := model.effect(op)) is not None]
+        return list(known | dict.fromkeys(state for state in produced if state is not NOTHING)), complete
+    nowhere = [op if op is not impossible else _look(op, _NOWHERE) for op in first.prefix]
+    problem = Problem(_Watched(model), nowhere)
+    reductions = sweep.Reductions(hidden_writes=False)
+    stopped = sweep.Sweep(problem, within, 1 << 10, reductions=reductions, watched_from=begun).run()
+    states = [problem.transitions.states[state] for state in stopped.closure]
+    return states, not stopped.reason and stopped.impossible is not None
 
 
 def _rank(state: State) -> tuple[float, str]:
     """Numbers by size, then everything else by its text."""
-    assert isinstance(state, tuple)
-    value = state[0]
+    value = state[0] if isinstance(state, tuple) and len(state) == 1 else state
     return (float(value), "") if isinstance(value, int | float) else (math.inf, repr(value))
 
 
@@ -224,18 +286,33 @@ def _visible(model: Model, kept: Sequence[Op], prefix: Sequence[Op]) -> list[Op]
     return [op for op in prefix if op.invoked in visible]
 
 
-def _sentence(model: Model, first: _Break, possible: list[str], finding: register_reasons.Finding) -> str:
+def _sentence(model: Model, first: _Break, possible: _Possible, finding: register_reasons.Finding) -> str:
     """One or two sentences: what was answered, what was possible, why."""
     answered = phrases.answered(first.impossible)
     if isinstance(model, AppendList):
         return f"{answered}, but no order of the operations leaves that list: {finding.because or _count(finding)}."
-    if possible:
-        middle = f"but every order of the operations leaves {phrases.one_of([phrases.clip(text) for text in possible])}"
-    else:
-        middle = "but no order of the operations explains that"
+    middle = f"{answered}, but {_left(model, first.impossible, possible)}"
     if finding.because:
-        return f"{answered}, {middle}: {finding.because}."
-    return f"{answered}, {middle}. {_count(finding)[0].upper()}{_count(finding)[1:]}."
+        return f"{middle}: {finding.because}."
+    return f"{middle}. {_count(finding)[0].upper()}{_count(finding)[1:]}."
+
+
+def _left(model: Model, impossible: Op, possible: _Possible) -> str:
+    """What the orders of the other operations leave, unless that is what the operation asked for.
+
+    A cas can meet what it expects and be impossible all the same: for what it does to the operations after it.
+    """
+    effect = model.effect(impossible)
+    refused = effect is None and impossible.type == FAIL
+    asked = effect is not None and effect.requires is not NOTHING
+    if refused or (asked and effect is not None and model.describe(effect.requires) in possible.states):
+        return "no order of the operations allows that"
+    if not possible.states:
+        return "no order of the operations explains that"
+    states = phrases.one_of([phrases.clip(text) for text in possible.states])
+    if possible.complete:
+        return f"every order of the operations leaves {states}"
+    return f"the orders that were tried leave {states}"
 
 
 def _count(finding: register_reasons.Finding) -> str:

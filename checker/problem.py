@@ -7,6 +7,7 @@ matter at all (failed ones do not, unanswered reads do not) is decided here; how
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 
@@ -16,6 +17,8 @@ from checker.models import Effect, Model, State
 NEVER = 1 << 62
 """The place of a return that never came: after every event."""
 ILLEGAL = -1
+STATE_BYTES = 600
+"""What a state costs beside itself: its number, its row of transitions and places in two dictionaries (CPython 3.11)."""
 
 
 class Kind(enum.IntEnum):
@@ -30,7 +33,7 @@ class Transitions:
     """The model's transitions between numbered states by numbered classes, filled on demand.
 
     Two operations are of one class if they have the same effect, or the same f, value, answer and type: `step` may look
-    at nothing else.
+    at nothing else. `held` is how many bytes the states take, nearly.
     """
 
     def __init__(self, model: Model) -> None:
@@ -40,6 +43,7 @@ class Transitions:
         self._samples: list[Op] = []
         self._class_numbers: dict[Hashable, int] = {}
         self._rows: list[dict[int, int]] = [{}]
+        self.held = 0
 
     def class_of(self, op: Op, effect: Effect | None) -> int:
         """The number of the operation's class."""
@@ -64,6 +68,7 @@ class Transitions:
         if number == len(self.states):
             self.states.append(state)
             self._rows.append({})
+            self.held += STATE_BYTES + sys.getsizeof(state)
         return number
 
 

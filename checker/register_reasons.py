@@ -46,6 +46,8 @@ def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequenc
     `everything` are all operations of the object, those of later and failed ones included.
     """
     effect = model.effect(impossible)
+    if effect is None and impossible.type == FAIL:
+        return Finding("a cas that meets the value it expects is not refused", [impossible])
     if effect is None or effect.requires is NOTHING:
         return None
     wanted = effect.requires
@@ -91,9 +93,8 @@ def _outlived(model: Model, impossible: Op, prefix: Sequence[Op], producers: Seq
             and op.returned < impossible.invoked
         ):
             text = show(_states(model, producers)[0][0])
-            because = f"{text} was last brought by {phrases.named(last)}, and {phrases.named(op)} replaced it before "
-            because += f"{_what(impossible)} began"
-            return Finding(because, [])
+            because = f"nothing brought {text} after {phrases.named(last)}, and {phrases.named(op)} replaced it before "
+            return Finding(f"{because}{_what(impossible)} began", [])
     return None
 
 
@@ -111,7 +112,7 @@ def _takes(model: Model, op: Op) -> bool:
 def _never(model: Model, impossible: Op, wanted: Any, everything: Sequence[Op]) -> Finding:
     """The value came from nowhere, from a failed operation, or from the future."""
     text = model.describe(wanted)
-    failed = [op for op in everything if op.type == FAIL and text in _written(op)]
+    failed = [op for op in everything if op.type == FAIL and op is not impossible and text in _written(op)]
     later = _values(model, [op for op in everything if op.type != FAIL]).get(wanted, _While([], [])).producers
     if failed:
         because = (
@@ -128,7 +129,8 @@ def _written(op: Op) -> list[str]:
     """What a failed write or cas would have written, in words."""
     if op.f == "write":
         return [show(freeze(op.value))]
-    return [show(freeze(op.value[1]))] if op.f == "cas" else []
+    changes = op.f == "cas" and freeze(op.value[0]) != freeze(op.value[1])
+    return [show(freeze(op.value[1]))] if changes else []
 
 
 def _other_type(model: Model, impossible: Op, everything: Sequence[Op]) -> str:

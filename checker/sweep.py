@@ -80,7 +80,10 @@ def relaxed(problem: Problem, meter: Meter, limit: int) -> Invalid | GaveUp:
 
 
 class Sweep:
-    """One sweep: the open operations by slot, and the frontier."""
+    """One sweep: the open operations by slot, and the frontier.
+
+    `closure` are the states that were passed through at the last return; from the event `watched_from` on, at all returns.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Sweep:
         width: int = 0,
         relaxed: bool = False,
         reductions: Reductions | None = None,
+        watched_from: int = NEVER,
     ) -> None:
         self.problem, self.meter, self.limit, self.width, self.relaxed = problem, meter, limit, width, relaxed
         self.reductions = reductions or Reductions()
@@ -103,6 +107,7 @@ class Sweep:
         self.frontier: dict[_Configuration, _Link | None] = {(0, 0, 0, (0,) * len(self.info_classes)): None}
         self.closure: set[int] = set()
         self.truncated = False
+        self._watched_from = watched_from
 
     def run(self) -> Stopped:
         """Sweeps to the end, or to the first event that nothing explains, or until the frontier outgrows its limit."""
@@ -137,6 +142,7 @@ class Sweep:
             self.updates[number] = bit
             self.blind |= bit if kind == Kind.BLIND else 0
             return
+        self.meter.spend(len(self.frontier) // 16)
         self.readers[number] = bit
         klass = self.problem.classes[number]
         step = self.problem.transitions.step
@@ -158,7 +164,8 @@ class Sweep:
         closure = _Closure(self, number)
         if not closure.run():
             return None
-        self.closure = closure.states
+        before = self.closure if self.problem.returned[number] > self._watched_from else set()
+        self.closure = before | closure.states
         self.truncated |= closure.truncated
         return closure.reached
 
@@ -169,6 +176,7 @@ class Sweep:
             kept = {}
             by_state: dict[int, list[_Configuration]] = {}
             for candidate in sorted(found, key=lambda configuration: sum(configuration[3])):
+                self.meter.spend(1, 2 * len(found) * CONFIGURATION_BYTES + self.problem.transitions.held)
                 rivals = by_state.setdefault(candidate[0], [])
                 if not any(self._dominates(rival, candidate) for rival in rivals[:_COMPARISONS]):
                     rivals.append(candidate)
@@ -240,7 +248,7 @@ class _Closure:
             held = len(self.queue) + len(self.reached)
             if held > sweep.limit:
                 return False
-            sweep.meter.spend(1, held * CONFIGURATION_BYTES)
+            sweep.meter.spend(1, held * CONFIGURATION_BYTES + sweep.problem.transitions.held)
             self._extend_answered(path)
             self._extend_unanswered(path)
         return True

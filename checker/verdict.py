@@ -45,8 +45,9 @@ class Verdict(msgspec.Struct, kw_only=True):
     """What is known about a history, JSON-able as it stands (`as_dict`).
 
     `verdict` is valid, invalid or unknown. On invalid: `key`, the `first_impossible` operation, the longest linearizable
-    `prefix` (its last operations, each with the state after it; all in all `prefix_length`), `possible_states` at that point, the `core` (a small set of
-    operations that is impossible by itself) and an `explanation` in plain English. `per_key` has one row a key.
+    `prefix` (its last operations, each with the state after it; all in all `prefix_length`), the `possible_states` that it
+    could have met (all of them if `possible_states_complete`), the `core` (a small set of operations that is impossible by
+    itself) and an `explanation` in plain English. `per_key` has one row a key; `warnings` tell what was done to the file.
     """
 
     verdict: str
@@ -60,9 +61,11 @@ class Verdict(msgspec.Struct, kw_only=True):
     prefix: list[dict[str, Any]] = []
     prefix_length: int = 0
     possible_states: list[str] = []
+    possible_states_complete: bool = False
     core: list[dict[str, Any]] = []
     explanation: str = ""
     per_key: list[dict[str, Any]] = []
+    warnings: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as a map of JSON values."""

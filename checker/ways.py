@@ -68,18 +68,21 @@ def refutation(problem: Problem, meter: Meter) -> Ways:
 
 
 def attempt(ways: Ways, meter: Meter) -> Answer:
-    """Tries ways until one decides; the end of the budget is a reason like any other."""
-    unknown = GaveUp("no way applies")
-    answer = Answer(unknown, "")
-    try:
-        for name, way in ways:
-            answer = Answer(answer.outcome, name)
+    """Tries ways until one decides; the end of the budget is a reason like any other.
+
+    A way that would hold too much makes place for the next one, which begins with nothing; time and steps are gone for all.
+    """
+    answer = Answer(GaveUp("no way applies"), "")
+    for name, way in ways:
+        try:
             answer = Answer(way(), name)
-            if not isinstance(answer.outcome, GaveUp):
+        except OutOfBudgetError as error:
+            place, end = meter.progress
+            answer = Answer(GaveUp(f"{error} by the way {name!r}, which got to event {place:,} of {end:,}"), name)
+            if meter.is_used_up():
                 break
-    except OutOfBudgetError as error:
-        place, end = meter.progress
-        return Answer(GaveUp(f"{error} by the way {answer.way!r}, which got to event {place:,} of {end:,}"), answer.way)
+        if not isinstance(answer.outcome, GaveUp):
+            break
     return answer
 
 

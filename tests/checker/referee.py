@@ -6,11 +6,13 @@ that an order of the operations exists which is legal and in which a precedes b 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from checker.history import FAIL, Op
 from checker.models import Model, State
+
+NEVER = 1 << 62
 
 
 def relevant(model: Model, operations: Sequence[Op]) -> list[Op]:
@@ -37,6 +39,56 @@ def linearizable(model: Model, operations: Sequence[Op]) -> bool:
         return False
 
     return search(0, model.init)
+
+
+def paths(model: Model, operations: Sequence[Op]) -> Iterator[list[State]]:
+    """The states that each order of the operations passes through, for about eight operations."""
+    ops = relevant(model, operations)
+
+    def grow(left: tuple[int, ...], states: list[State]) -> Iterator[list[State]]:
+        ends = [returned for number in left if (returned := ops[number].returned) is not None]
+        if not ends:
+            yield states
+        for number in left:
+            if ops[number].invoked < min(ends, default=NEVER):
+                after = model.step(states[-1], ops[number])
+                if after is not None:
+                    yield from grow(tuple(other for other in left if other != number), [*states, after])
+
+    return grow(tuple(range(len(ops))), [model.init])
+
+
+def possible_states(model: Model, operations: Sequence[Op], impossible: Op) -> set[State]:
+    """The states in which an order of all other operations can be while this one runs.
+
+    In each order of the others it could stand after all that returned before it began, and before all that began after
+    it returned; of the latter there are none in a prefix that ends with it.
+    """
+    ops = relevant(model, [op for op in operations if op.invoked != impossible.invoked])
+    before = sum(1 << number for number, op in enumerate(ops) if (op.returned or NEVER) < impossible.invoked)
+    must = sum(1 << number for number, op in enumerate(ops) if op.returned is not None)
+
+    @cache
+    def ends(done: int, state: State) -> bool:
+        return done & must == must or any(ends(*after) for after in following(done, state))
+
+    def following(done: int, state: State) -> list[tuple[int, State]]:
+        left = [number for number in range(len(ops)) if not done >> number & 1]
+        first = min((returned for number in left if (returned := ops[number].returned) is not None), default=NEVER)
+        steps = [(number, model.step(state, ops[number])) for number in left if ops[number].invoked < first]
+        return [(done | 1 << number, after) for number, after in steps if after is not None]
+
+    found: set[State] = set()
+    seen = {(0, model.init)}
+    ahead = [(0, model.init)]
+    while ahead:
+        done, state = ahead.pop()
+        if done & before == before and ends(done, state):
+            found.add(state)
+        fresh = [after for after in following(done, state) if after not in seen]
+        seen.update(fresh)
+        ahead += fresh
+    return found
 
 
 def replay(model: Model, operations: Sequence[Op], order: Sequence[Op]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from checker.history import FAIL, INFO, OK, History, Op
-from checker.models import AppendList, Model
+from checker.models import AppendList, KeyValueStrings, Model
 
 Shape = tuple[str, Any, Any]
 """What one operation is: function, argument, answer."""
@@ -186,9 +186,12 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
         free[client] = end + draw.randint(0, 1)
         value = next(fresh) if unique else draw.randint(0, values)
         kind, error = (INFO if draw.random() < 0.25 else OK), None
-        f, argument, result = (
-            _list_shape(draw, ops, value) if isinstance(model, AppendList) else _register_shape(draw, value, 2 * values)
-        )
+        if isinstance(model, AppendList):
+            f, argument, result = _list_shape(draw, ops, value)
+        elif isinstance(model, KeyValueStrings):
+            f, argument, result = _string_shape(draw, ops, value)
+        else:
+            f, argument, result = _register_shape(draw, value, 2 * values)
         if f == "cas" and kind == OK and draw.random() < 0.2:
             kind, error = FAIL, ["cas-mismatch", draw.randint(0, values)]
         ops.append(
@@ -205,6 +208,14 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
             )
         )
     return History.from_intervals(ops).operations
+
+
+def stamped(op: Op) -> Op:
+    """The operation with the places of its events as their indices and as their times in seconds."""
+    end = None if op.returned is None else op.returned * 10**9
+    return msgspec.structs.replace(
+        op, invoke_index=op.invoked, return_index=op.returned, invoke_time=op.invoked * 10**9, return_time=end
+    )
 
 
 def _register_shape(draw: Random, value: int, values: int) -> Shape:
@@ -224,3 +235,11 @@ def _list_shape(draw: Random, ops: list[Op], value: int) -> Shape:
     if draw.random() < 0.2:
         draw.shuffle(got)
     return "read", None, got
+
+
+def _string_shape(draw: Random, ops: list[Op], value: int) -> Shape:
+    letter = "abcdefghij"[value % 10]
+    if draw.random() < 0.6:
+        return draw.choice(["append", "put"]), letter, None
+    letters = [op.value for op in ops if op.value]
+    return "get", None, "".join(letters[draw.randint(0, len(letters)) :][: draw.randint(0, 3)])
