@@ -128,8 +128,10 @@ class RequestReader:
         self.begun = self.wants_continue = False
         if self.ended:
             return
-        keep_alive = self._parser.should_keep_alive()
-        call = Call(self._parser.get_method().decode(), self._target, b"".join(self._body), self._idempotency_key)
+        method = self._parser.get_method().decode()
+        # No answer to a HEAD has a body, but ours would: the client must not take it for the next answer.
+        keep_alive = self._parser.should_keep_alive() and method != "HEAD"
+        call = Call(method, self._target, b"".join(self._body), self._idempotency_key)
         self.ready.append((call, keep_alive))
         self.ended = not keep_alive
 

@@ -8,12 +8,16 @@ Names follow the Raft paper (figure 2) and Ongaro's thesis; the section that a f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 Value = Any
 """A JSON value: None, bool, int, float, str, list or dict. Immutable by convention once it is in an entry."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""A term, index, sequence or round as it comes from a peer or from the disk: one that is below 0 would be an index from
+the log's end, one too large could never be written again. Checked where bytes are decoded."""
 
 
 # --- commands: what an entry of the log asks the state machine to do ------------------------------------------------
@@ -56,13 +60,13 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     """Who asks, and the how-manieth request of that client this is: what makes a retry harmless (thesis 6.3)."""
 
     session: str
-    sequence: int
+    sequence: Count
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One entry of the replicated log. Its index is its place in the log and is not repeated in it."""
 
-    term: int
+    term: Count
     command: Command
     identity: Identity | None = None
 
@@ -71,54 +75,54 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestVote(msgspec.Struct, frozen=True, tag="vote", array_like=True):
-    term: int
+    term: Count
     candidate: str
-    last_index: int
-    last_term: int
+    last_index: Count
+    last_term: Count
     pre: bool  # a pre-vote changes nothing at either side (thesis 9.6)
-    round: int  # the candidate's attempt; a grant of another attempt does not count
+    round: Count  # the candidate's attempt; a grant of another attempt does not count
 
 
 class VoteReply(msgspec.Struct, frozen=True, tag="voted", array_like=True):
-    term: int
+    term: Count
     voter: str
     granted: bool
     pre: bool
-    round: int
+    round: Count
 
 
 class AppendEntries(msgspec.Struct, frozen=True, tag="append", array_like=True):
-    term: int
+    term: Count
     leader: str
-    prev_index: int
-    prev_term: int
+    prev_index: Count
+    prev_term: Count
     entries: tuple[Entry, ...]
-    commit: int
-    round: int
+    commit: Count
+    round: Count
 
 
 class AppendReply(msgspec.Struct, frozen=True, tag="appended", array_like=True):
-    term: int
+    term: Count
     follower: str
     success: bool
-    match: int  # success: prev_index + len(entries). Refused: the prev_index that was refused
-    hint_index: int  # refused: the first index of the clashing term, or one past the log; 0: the term was refused
-    hint_term: int  # refused: the clashing term, 0 where the log was too short
-    round: int
+    match: Count  # success: prev_index + len(entries). Refused: the prev_index that was refused
+    hint_index: Count  # refused: the first index of the clashing term, or one past the log; 0: the term was refused
+    hint_term: Count  # refused: the clashing term, 0 where the log was too short
+    round: Count
 
 
 class ReadIndex(msgspec.Struct, frozen=True, tag="read", array_like=True):
     """A follower asks its leader for an index at which a read is linearizable (thesis 6.4)."""
 
-    term: int
+    term: Count
     follower: str
-    ticket: int
+    ticket: Count
 
 
 class ReadIndexReply(msgspec.Struct, frozen=True, tag="readable", array_like=True):
-    term: int
-    ticket: int
-    index: int  # -1: refused; ask again later or elsewhere
+    term: Count
+    ticket: Count
+    index: Annotated[int, msgspec.Meta(ge=-1)]  # -1: refused; ask again later or elsewhere
 
 
 Message = RequestVote | VoteReply | AppendEntries | AppendReply | ReadIndex | ReadIndexReply

@@ -16,6 +16,8 @@ from typing import cast
 from raftnode.messages import Message
 from raftnode.metrics import Metrics
 from raftnode.wire import (
+    FRAME_LIMIT,
+    GREETING_LIMIT,
     VERSION,
     FrameError,
     FrameReader,
@@ -84,7 +86,7 @@ class _Dialled(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         self._company = company
         self._peer = peer
-        self._reader = FrameReader()
+        self._reader = FrameReader(GREETING_LIMIT)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -203,7 +205,7 @@ class Accepted(asyncio.Protocol):
     def __init__(self, company: Company, table: AcceptedTable) -> None:
         self._company = company
         self._table = table
-        self._reader = FrameReader()
+        self._reader = FrameReader(GREETING_LIMIT)
         self._transport: asyncio.Transport | None = None
         self._peer = ""  # "" until it has said Hello
         self._timer: asyncio.TimerHandle | None = None
@@ -253,6 +255,7 @@ class Accepted(asyncio.Protocol):
         company = self._company
         hello = decode_hello(payload, company.cluster, company.id, company.members)
         self._peer = hello.sender
+        self._reader.limit = FRAME_LIMIT
         self._table.anonymous.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()

@@ -273,7 +273,10 @@ def _replace_file(files: Files, directory: str, name: str, content: bytes) -> No
 def _count_start(files: Files, directory: str) -> int:
     path = f"{directory}/starts"
     text = files.read(path) if files.exists(path) else b"0"
-    starts = int(text) + 1 if text.isdigit() else 1
+    if not text.isdigit():
+        # A number used before would let an answer to an earlier life pass for one to this life.
+        raise DamagedError(f"{path} is damaged: it says how often this node was started, but holds {text[:20]!r}")
+    starts = int(text) + 1
     _replace_file(files, directory, "starts", b"%d" % starts)
     return starts
 

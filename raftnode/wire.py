@@ -26,6 +26,8 @@ VERSION = 1
 LENGTH_BYTES = 4
 FRAME_LIMIT = 8 * 1024 * 1024
 """The longest payload, in bytes. A length above it is taken for garbage: nothing that size is buffered."""
+GREETING_LIMIT = 4096
+"""The same before the other side has said who it is: strangers together must not fill the memory."""
 
 
 class FrameError(Exception):
@@ -152,10 +154,11 @@ def _check_greeting(version: int, cluster: str, expected_cluster: str) -> None:
 class FrameReader:
     """Cuts a stream of bytes into the payloads of frames, however the stream was chopped up."""
 
-    __slots__ = ("_rest", "_wanted")
+    __slots__ = ("_rest", "_wanted", "limit")
 
-    def __init__(self) -> None:
-        self._rest = bytearray()  # an incomplete frame, shorter than LENGTH_BYTES + FRAME_LIMIT, or nothing
+    def __init__(self, limit: int = FRAME_LIMIT) -> None:
+        self.limit = limit  # of a payload, in bytes
+        self._rest = bytearray()  # an incomplete frame, shorter than LENGTH_BYTES + limit, or nothing
         self._wanted = LENGTH_BYTES  # with fewer bytes than this in hand there is nothing new to find
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -170,8 +173,8 @@ class FrameReader:
         while end - start >= self._wanted:
             body = start + LENGTH_BYTES
             length = int.from_bytes(stream[start:body], "big")
-            if length > FRAME_LIMIT:
-                raise FrameError("too-long", f"a frame of {length} bytes, at most {FRAME_LIMIT} are allowed")
+            if length > self.limit:
+                raise FrameError("too-long", f"a frame of {length} bytes, at most {self.limit} are allowed")
             if body + length > end:
                 self._wanted = LENGTH_BYTES + length
                 break

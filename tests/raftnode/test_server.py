@@ -264,6 +264,14 @@ def test_pipelined_requests_are_answered_in_their_order(one: real.Node) -> None:
     assert values == list(range(100))
 
 
+def test_the_answer_to_a_head_request_is_never_taken_for_the_next_one(one: real.Node) -> None:
+    """RFC 9110, 9.3.2: an answer to HEAD has no content, so a client would read ours as the beginning of the next answer."""
+    received = exchange(one, b"HEAD /status HTTP/1.1\r\nhost: x\r\n\r\nGET /status HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 405 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nconnection: close\r\n" in received
+
+
 def test_a_client_that_asks_for_consent_before_its_body_gets_it(one: real.Node) -> None:
     with socket.create_connection(one.address, timeout=real.PATIENCE_SECONDS) as connection:
         connection.sendall(
@@ -318,6 +326,12 @@ def hello(**changes: Any) -> bytes:
     return len(payload).to_bytes(4, "big") + payload
 
 
+def negative_index() -> bytes:
+    """An AppendEntries behind an entry that cannot be: taken for an index from the log's end it would end the node."""
+    payload = msgspec.msgpack.encode(["append", 1, "n2", -5, 1, [], 0, 0])
+    return len(payload).to_bytes(4, "big") + payload
+
+
 @pytest.mark.parametrize(
     "data,reason",
     [
@@ -330,6 +344,8 @@ def hello(**changes: Any) -> bytes:
         (hello() + b"\0\0\0\3abc", "malformed"),
         (hello() + wire.encode(ReadIndex(1, "n3", 1)), "wrong-sender"),
         (hello() + b"\xff\xff\xff\xff", "too-long"),
+        ((wire.GREETING_LIMIT + 1).to_bytes(4, "big"), "too-long"),
+        (hello() + negative_index(), "malformed"),
         (hello()[:-3], "truncated"),
     ],
 )

@@ -224,6 +224,15 @@ def test_any_tail_of_any_length_is_cut_back_to_a_whole_prefix(
     assert found.torn.lost == len(garbage)
 
 
+@pytest.mark.parametrize("content", [b"", b"-1", b"one", b"1 "])
+def test_a_count_of_starts_that_cannot_be_read_is_damage(tmp_path: Path, content: bytes) -> None:
+    """Rounds and tickets of a life are told from those of others by it: a number used twice could confirm a stale read."""
+    written(tmp_path)
+    (tmp_path / "starts").write_bytes(content)
+    with pytest.raises(DamagedError, match="how often this node was started"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("node,cluster", [("n2", "c"), ("n1", "d")])
 def test_the_directory_of_another_node_or_cluster_is_refused(tmp_path: Path, node: str, cluster: str) -> None:
     written(tmp_path)

@@ -90,6 +90,13 @@ def test_a_length_above_the_limit_is_refused_before_anything_is_buffered() -> No
     assert caught.value.reason == "too-long"
 
 
+def test_who_has_not_said_hello_may_not_send_much() -> None:
+    greeting = wire.encode(Hello(wire.VERSION, "c" * 100, "n2", "n1"))
+    assert len(FrameReader(wire.GREETING_LIMIT).feed(greeting)) == 1
+    with pytest.raises(FrameError, match=f"at most {wire.GREETING_LIMIT}"):
+        FrameReader(wire.GREETING_LIMIT).feed((wire.GREETING_LIMIT + 1).to_bytes(4, "big"))
+
+
 @given(st.binary(max_size=60))
 def test_garbage_is_malformed_and_nothing_else(payload: bytes) -> None:
     with pytest.raises(FrameError) as caught:
@@ -105,6 +112,12 @@ def test_garbage_is_malformed_and_nothing_else(payload: bytes) -> None:
         msgspec.msgpack.encode(["vote", 1]),
         msgspec.msgpack.encode(["unheard", 1, 2, 3]),
         msgspec.msgpack.encode(["read", "one", "n2", 3]),
+        msgspec.msgpack.encode(["read", -1, "n2", 3]),
+        msgspec.msgpack.encode(["readable", 1, 3, -2]),
+        msgspec.msgpack.encode(["append", 1, "n2", -5, 1, [], 0, 0]),
+        msgspec.msgpack.encode(["append", 1, "n2", 0, 0, [[-1, ["noop"], None]], 0, 0]),
+        msgspec.msgpack.encode(["appended", 1, "n2", True, -9, 0, 0, 0]),
+        msgspec.msgpack.encode(["vote", 2**63, "n2", 0, 0, False, 0]),
         b"\x91" * 100_000,
         msgspec.msgpack.encode(ReadIndex(1, "n2", 1))[:-1],
     ],
