@@ -190,7 +190,7 @@ _LIBRARY = (
     ),
     _bug(
         replace(CURRENT, name="reply-by-index", rules=replace(RAFT, same_entry=any_entry), limits=LONG_OFFICE),
-        breaks="a client is answered for its own entry, which index *and* term name (thesis 6.3; node.md, step 9)",
+        breaks="a client is answered for its own entry, which index *and* term name (thesis 6.3)",
         caught_by="append: writes that waited at a deposed leader are acknowledged with another's entry, and are lost",
         source="42: redpanda-data/redpanda#3003",
     ),

@@ -34,10 +34,14 @@ def three(tmp_path: Path) -> Iterator[real.Nodes]:
         yield cluster.start()
 
 
+# So patient that a busy machine is no reason for an election.
+PATIENT = "election_min=2000000000,election_max=4000000000,check_quorum=4000000000,request_timeout=4000000000"
+
+
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real.Nodes]:
     """Three nodes for tests that break nothing; each uses keys of its own."""
-    cluster = real.Nodes(tmp_path_factory.mktemp("steady"), 3)
+    cluster = real.Nodes(tmp_path_factory.mktemp("steady"), 3, PATIENT)
     with contextlib.closing(cluster):
         yield cluster.start()
 
