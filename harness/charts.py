@@ -22,14 +22,17 @@ TYPE_COLOURS = ("#6DB6FE", "#FFAA26", "#FF8AC2")
 FAMILY_COLOURS = {"partition": "#E9DCA0", "kill": "#E9A4A0", "pause": "#A0B1E9"}
 OTHER_FAMILY = "#D1E8A0"
 HEIGHT = 170
+EXTENT = 44  # pixels that both charts leave for their labels, so that they lie one below the other, second by second
+POWERS = (0.1, 1, 10, 100, 1_000, 10_000, 100_000)
+IMPOSSIBLE = "#B8152E"
 
 
 @functools.cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element (made once: it takes two seconds)."""
+    """Vega, Vega-Lite and Vega-Embed as one script (made once: it takes two seconds)."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Its names stay its own: a page has several scripts.
-    return "(() => {" + bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + "\n})();"
+    return "(() => {" + bundle + "\n})();"
 
 
 def charts(run: RunFiles) -> dict[str, Any]:
@@ -38,14 +41,15 @@ def charts(run: RunFiles) -> dict[str, Any]:
     if not ended:
         return {}
     end = run.end / SECOND
+    behind = [_bands(run, end), *_moment(run, end)]
     return {
-        "rate": _specification(_bands(run, end), _rate(ended, end)),
-        "latency": _specification(_bands(run, end), _latency(ended, end)),
+        "rate": _specification(*behind, _rate(ended, end)),
+        "latency": _specification(*behind, _latency(ended, end)),
     }
 
 
-def _specification(bands: alt.Chart, marks: alt.Chart) -> dict[str, Any]:
-    sized = alt.layer(bands, marks).properties(
+def _specification(*layers: alt.Chart) -> dict[str, Any]:
+    sized = alt.layer(*layers).properties(
         width="container", height=HEIGHT, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     )
     specification: dict[str, Any] = sized.resolve_scale(color="independent").to_dict()
@@ -72,7 +76,7 @@ def _bands(run: RunFiles, end: float) -> alt.Chart:
     colours = [FAMILY_COLOURS.get(family, OTHER_FAMILY) for family in families]
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_rect(opacity=0.35)
+        .mark_rect(opacity=0.3)
         .encode(
             x=_time(end),
             x2="until:Q",
@@ -81,6 +85,24 @@ def _bands(run: RunFiles, end: float) -> alt.Chart:
         )
     )
     return chart
+
+
+def _moment(run: RunFiles, end: float) -> list[alt.Chart]:
+    """A line where the first impossible operation was asked."""
+    first = ((run.violated or {}).get("first_impossible") or {}).get("invoke_index")
+    rows = [
+        {"t": round(operation.start / SECOND, 3), "what": "the first impossible operation"}
+        for operation in run.operations
+        if operation.asked.i == first
+    ]
+    if not rows:
+        return []
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_rule(color=IMPOSSIBLE, strokeWidth=2)
+        .encode(x=_time(end), tooltip=["what:N", "t:Q"])
+    )
+    return [chart]
 
 
 def _colour_of_type() -> alt.Color:
@@ -106,7 +128,7 @@ def _rate(ended: list[Operation], end: float) -> alt.Chart:
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
             x=_time(end),
-            y=alt.Y("rate:Q").title("operations / s"),
+            y=alt.Y("rate:Q").title("operations / s").axis(minExtent=EXTENT, maxExtent=EXTENT),
             color=_colour_of_type(),
             tooltip=["type:N", "t:Q", "rate:Q"],
         )
@@ -134,7 +156,10 @@ def _latency(ended: list[Operation], end: float) -> alt.Chart:
         .mark_circle(size=14, opacity=0.7)
         .encode(
             x=_time(end),
-            y=alt.Y("ms:Q").title("latency, ms").scale(type="log"),
+            y=alt.Y("ms:Q")
+            .title("latency, ms")
+            .scale(type="log")
+            .axis(values=POWERS, format="~g", minExtent=EXTENT, maxExtent=EXTENT),
             color=_colour_of_type(),
             tooltip=["f:N", "type:N", "t:Q", "ms:Q"],
         )

@@ -12,7 +12,18 @@ from typing import Any
 import msgspec
 
 from harness.charts import FAMILY_COLOURS, OTHER_FAMILY
-from harness.reading import NEVER, FaultSpan, Operation, RunFiles, elections, leader_at, leaderships, outages, shorten
+from harness.reading import (
+    NEVER,
+    FaultSpan,
+    Operation,
+    RunFiles,
+    Span,
+    elections,
+    leader_at,
+    leaderships,
+    outages,
+    shorten,
+)
 from harness.timeline import answer, label, question, who
 
 MILLISECOND = 1_000_000
@@ -32,6 +43,7 @@ class Row(msgspec.Struct, frozen=True):
     node: str
     states: str  # the state that it left in the longest order that fits; of the impossible one, the states that were possible
     impossible: bool
+    tried: str = ""  # whom it asked and what came of it, where one attempt was not enough
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -75,7 +87,14 @@ def _row(operation: Operation, states: str, *, impossible: bool) -> Row:
         node=operation.node,
         states=states,
         impossible=impossible,
+        tried=_tried(operation),
     )
+
+
+def _tried(operation: Operation) -> str:
+    if operation.done is None or operation.attempts < 2:
+        return ""
+    return "asked " + ", ".join(f"{each.get('node')}: {each.get('error') or 'ok'}" for each in operation.done.attempts)
 
 
 def shorten_state(text: str, most: int = 90) -> str:
@@ -111,8 +130,22 @@ def surroundings(run: RunFiles) -> list[Fact]:
     facts += _faults(run, start, end)
     facts += _leaders(run, start, end)
     for family, word in (("kill", "down"), ("pause", "paused")):
-        nodes = [span for span in outages(run, family) if span.start <= end and (span.end is None or span.end >= start)]
-        facts += [Fact("Node", f"{span.node} was {word} since {span.start / SECOND:.3f} s", family) for span in nodes]
+        facts += _outages(run, family, word, start, end)
+    return facts
+
+
+def _outages(run: RunFiles, family: str, word: str, start: int, end: int) -> list[Fact]:
+    """Nodes that were out at the same time, in one sentence: a fault of many nodes hits them within milliseconds."""
+    nodes: dict[int | None, list[Span]] = {}
+    for span in outages(run, family):
+        if span.start <= end and (span.end is None or span.end >= start):
+            nodes.setdefault(span.end, []).append(span)
+    facts = []
+    for until, spans in nodes.items():
+        names = ", ".join(sorted(span.node for span in spans))
+        since = min(span.start for span in spans) / SECOND
+        ended = "to the end" if until is None else f"to {until / SECOND:.3f} s"
+        facts.append(Fact(f"{word.capitalize()} then", f"{names}, from {since:.3f} s {ended}", family))
     return facts
 
 

@@ -17,7 +17,14 @@ from harness.report import COLOURS, WORDS, asset, environment, write_whole
 
 UNFINISHED = "unfinished"  # a run that was killed before it was judged, or is still under way
 ORDER = (*OUTCOMES[:-1], UNFINISHED, OUTCOMES[-1])
-CHOICES = ("outcome", "build", "cluster", "campaign")
+CHOICES = {
+    "outcome": "outcome",
+    "build": "build",
+    "cluster": "cluster",
+    "workload": "workloads",
+    "fault": "faults",
+    "campaign": "campaign",
+}
 NAME_OF_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -62,7 +69,9 @@ def write_index(results: Path) -> Path:
     )
     entries.sort(key=lambda entry: ORDER.index(entry.outcome))
     table = pd.DataFrame([msgspec.to_builtins(entry) for entry in entries], columns=list(Entry.__struct_fields__))
-    table.to_parquet(results / "runs.parquet", index=False)
+    draft = results / "runs.parquet.new"
+    table.to_parquet(draft, index=False)
+    draft.replace(results / "runs.parquet")
     return write_whole(results / "index.html", render_index(entries))
 
 
@@ -124,7 +133,10 @@ def render_index(entries: list[Entry]) -> str:
             tally=[
                 (outcome, words[outcome].lower(), outcomes.count(outcome)) for outcome in ORDER if outcome in outcomes
             ],
-            choices=[(name, sorted({str(getattr(entry, name)) for entry in entries})) for name in CHOICES],
+            choices=[
+                (name, field, sorted({value for entry in entries for value in getattr(entry, field).split(", ")}))
+                for name, field in CHOICES.items()
+            ],
             runs=[{**msgspec.to_builtins(entry), "reason": _short(entry.reason)} for entry in entries],
         )
     )

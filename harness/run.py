@@ -21,6 +21,7 @@ from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
 from harness.clusters.docker import open_docker
 from harness.clusters.local import open_local
 from harness.evidence import Floor, Observed, floors, judge
+from harness.index import write_index
 from harness.loop import drive, new_loop
 from harness.nemesis import draw_schedule
 from harness.plan import Plan, checked, command_of
@@ -198,6 +199,7 @@ def _finish(
         "floors": met,
         "worst_stall_ms": observed.worst_stall * 1000 // NANOSECONDS,
     }
+    del result["run"]  # where it lies is no part of a run: folders are moved and sent to others
     folder.write("run.json", {**result, "phase": "checked"})
     folder.publish(outcome)
     progress.say("drawing tables and report")
@@ -211,4 +213,9 @@ def _finish(
         # A failure of the report never changes the outcome; the run's files are all there, `report RUN` draws it anew.
         log.exception("the report of %s could not be drawn", folder.path)
         progress.say(f"the report could not be drawn; try again with: ./splitbrain report {folder.path}")
+    try:
+        write_index(folder.out)
+    except Exception:
+        log.exception("the list of runs below %s could not be written", folder.out)
+        progress.say(f"the list of runs at {folder.out / 'index.html'} could not be written; the run itself is whole")
     return record

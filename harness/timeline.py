@@ -20,6 +20,7 @@ SLICES = 600
 MICROSECOND = 1_000
 LATEST = 2**52  # the greatest number of microseconds that JavaScript counts one by one, and more than any run has
 LEAST_VIEW = 60_000  # microseconds: a view opened on an operation shows at least this much
+MOST_BEFORE = 3_000_000  # microseconds: what lies further back is told at the edge of its lane
 TYPES = ("ok", "fail", "info")
 
 
@@ -177,7 +178,7 @@ def opening(run: RunFiles, focus: Operation | None, core: list[Operation]) -> li
         return [0, run.end // MICROSECOND]
     end = (focus.end or focus.start) // MICROSECOND
     start = min(operation.start for operation in [focus, *core]) // MICROSECOND
-    start = max(start, end - 1_500_000)
+    start = max(start, end - MOST_BEFORE)
     room = max(LEAST_VIEW, end - start)
     return [max(0, start - room // 6), end + room // 4]
 

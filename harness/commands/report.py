@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from harness.commands.answer import JSON_HELP, as_json, console
+from harness.index import write_index
 from harness.report import write_counterexample, write_report
 from harness.store import find_run
 from harness.tables import write_tables
@@ -39,6 +40,8 @@ def command(
     if outcome == "violation":
         write_counterexample(folder)
     page = write_report(folder)
+    if folder.parent.parent == Path(out).resolve():
+        write_index(folder.parent.parent)
     if json:
         as_json({"run": str(folder), "outcome": outcome, "report": str(page)})
     else:

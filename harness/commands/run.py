@@ -82,7 +82,7 @@ def command(
         )
     )
     if seeds is None and budget is None:
-        record = run(plan, watcher(), sys.argv)
+        record = run(plan, watcher(), sys.argv[1:])
         as_json(record) if json else _tell(record)
         raise typer.Exit(EXIT_STATUS[record.outcome])
     records = _many(plan, seeds_of(seeds) if seeds else range(first, 2**63), budget)
@@ -102,7 +102,7 @@ def _many(plan: Plan, seeds: range, budget: float | None) -> list[Record]:
     for seed in seeds:
         if budget is not None and records and time.monotonic() - begun >= budget:
             break
-        records.append(run(msgspec.structs.replace(plan, seed=seed), watcher(), sys.argv))
+        records.append(run(msgspec.structs.replace(plan, seed=seed), watcher(), sys.argv[1:]))
         if records[-1].outcome == "violation":
             break
     return records

@@ -2,7 +2,7 @@
 "use strict";
 ((page) => {
   const { INFO, RULER, GAP, ROW, OVERVIEW, endOf } = page;
-  const OPERATION_COLOURS = ["ok", "fail", "info"];
+  const OPERATION_COLOURS = ["ok", "fail", "info"], FLAG = 84;
 
   function sized(canvas, height) {
     const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth;
@@ -74,11 +74,13 @@
     const step = Math.max(1, tickStep(view.to - view.from, view.width - view.gutter));
     context.font = `12px ${colours.sans}`;
     context.textAlign = "center";
+    const flag = view.data.first >= 0 ? impossibleX(view)[0] : 0;
     for (let time = Math.ceil(view.from / step) * step; time <= view.to; time += step) {
       const x = xOf(view, time);
       context.fillStyle = colours.line;
       context.fillRect(Math.round(x), RULER - 4, 1, view.height);
       const words = timeText(time, step), half = context.measureText(words).width / 2 + 3;
+      if (view.data.first >= 0 && x + half > flag && x - half < flag + FLAG) continue;
       context.fillStyle = colours.soft;
       context.fillText(words, Math.min(Math.max(x, view.gutter + half), view.width - half), 11);
     }
@@ -192,8 +194,20 @@
     }
     for (const lane of view.lanes) {
       const near = visible(view, lane);
-      near.forEach((op, place) => drawOperation(view, lane, op, near[place + 1]));
+      lane.wordsEnd = view.gutter;
+      near.forEach((op, place) => drawOperation(view, lane, op, near.slice(place + 1).find((next) => !view.core.has(op) || view.core.has(next))));
+      if (lane.strong) tellOfEarlier(view, lane, near);
     }
+  }
+
+  /* A counterexample may reach further back than what is in sight: its lane says what came before. */
+  function tellOfEarlier(view, lane, near) {
+    const earlier = lane.operations.filter((op) => view.core.has(op) && endOf(view, op) < view.from).at(-1);
+    if (earlier === undefined) return;
+    const { context, operations, colours } = view, room = near.length ? xOf(view, operations.start[near[0]]) - view.gutter - 16 : view.width;
+    const text = `← ${operations.label[earlier]}, at ${(operations.start[earlier] / 1e6).toFixed(2)} s`;
+    context.font = `600 12px ${colours.sans}`;
+    if (context.measureText(text).width < room) freeText(view, text, view.gutter + 6, lane.y + lane.height / 2);
   }
 
   function visible(view, lane) {
@@ -246,10 +260,13 @@
     context.font = `${core ? "600 " : ""}12px ${colours.sans}`;
     const width = context.measureText(text).width;
     const seen = Math.min(right, view.width) - Math.max(left, view.gutter);
-    const before = left - 8 - view.gutter, after = Math.min(core ? view.width : limit, view.width) - right - 8;
+    const before = left - 8 - lane.wordsEnd, after = Math.min(limit, view.width) - right - 8;
+    lane.wordsEnd = Math.max(lane.wordsEnd, right);
     if (width + 10 <= seen) barText(view, text, left, right, middle, "#12151a");
-    else if (width <= after || (core && after >= before)) freeText(view, clipped(view, text, after), right + 6, middle);
-    else if (core) freeText(view, clipped(view, text, before), left - 6 - Math.min(width, before), middle);
+    else if (width <= after || (core && after >= before)) {
+      freeText(view, clipped(view, text, after), right + 6, middle);
+      lane.wordsEnd = right + 6 + Math.min(width, after);
+    } else if (core) freeText(view, clipped(view, text, before), left - 6 - Math.min(width, before), middle);
     else if (seen > 40) barText(view, text, left, right, middle, "#12151a");
   }
 
@@ -280,11 +297,10 @@
     if (left < view.gutter || left > view.width) return;
     bar(view, left - 0.75, left + 0.75, RULER - 2, view.height, colours.violation);
     context.font = `600 12px ${colours.sans}`;
-    const words = "impossible", width = context.measureText(words).width + 12;
-    context.fillRect(left - 0.75, 2, width, 18);
+    context.fillRect(left - 0.75, 2, FLAG, 18);
     context.fillStyle = "#fff";
     context.textAlign = "left";
-    context.fillText(words, left + 5, 11.5);
+    context.fillText("impossible", left + 5, 11.5);
   }
 
   function drawLabels(view) {

@@ -10,7 +10,7 @@
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     rows.forEach((row, place) => {
-      const chosen = choices.every((choice) => !choice.value || row.dataset[choice.dataset.filter] === choice.value);
+      const chosen = choices.every((choice) => !choice.value || row.dataset[choice.dataset.filter].split(", ").includes(choice.value));
       row.hidden = !(chosen && words.every((word) => texts[place].includes(word)));
       count += row.hidden ? 0 : 1;
     });

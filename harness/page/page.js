@@ -22,6 +22,15 @@
     }
   }
 
+  /* What `packed` in report.py wrote: base64 of gzip. */
+  async function unpack(id) {
+    const element = document.getElementById(id);
+    if (!element) return "";
+    if (!window.DecompressionStream) throw new Error("this browser is older than 2023 and cannot unpack what the page carries");
+    const bytes = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
   function chartTheme() {
     const colours = page.palette();
     const text = {
@@ -36,9 +45,11 @@
   }
 
   async function startCharts() {
-    const source = document.getElementById("chart-data");
-    if (!source || !window.vegaEmbed) return;
-    const specifications = JSON.parse(source.textContent);
+    const data = await unpack("chart-data");
+    if (!data) return;
+    const specifications = JSON.parse(data), vega = document.createElement("script");
+    vega.textContent = await unpack("vega");
+    document.head.append(vega);
     const render = () => Promise.all(Object.entries(specifications).map(([name, specification]) =>
       window.vegaEmbed(document.getElementById(`chart-${name}`), specification, { actions: false, renderer: "canvas", config: chartTheme() })));
     await render();
@@ -56,8 +67,16 @@
     }
   }
 
-  wireCopyButtons();
-  page.startTimeline();
-  scrollToIt();
-  startCharts().catch((error) => { document.getElementById("chart-rate").textContent = `The charts could not be drawn: ${error.message}`; });
+  /* The timeline first: the charts' library takes a moment to be read, and nobody should wait for it. */
+  async function start() {
+    const told = (id, what) => (error) => { document.getElementById(id).textContent = `${what} could not be drawn: ${error.message}`; };
+    wireCopyButtons();
+    scrollToIt();
+    await unpack("timeline-data").then(page.startTimeline).catch(told("timeline", "The timeline"));
+    await new Promise((resolve) => { setTimeout(resolve); });
+    await startCharts().catch(told("chart-rate", "The charts"));
+    document.documentElement.dataset.drawn = "yes";
+  }
+
+  start();
 })(window.Splitbrain);

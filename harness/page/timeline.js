@@ -245,10 +245,9 @@
     view.root.querySelector(".legend").append(item);
   }
 
-  function startTimeline() {
-    const source = document.getElementById("timeline-data");
-    if (!source) return;
-    const view = newTimeline(JSON.parse(source.textContent));
+  function startTimeline(data) {
+    if (!data) return;
+    const view = newTimeline(JSON.parse(data));
     for (const wire of [wirePointer, wireWheel, wireKeyboard, wireOverview, wireControls, wireTable]) wire(view);
     new ResizeObserver(() => redraw(view)).observe(view.canvas.parentElement);
     onScheme(() => { view.colours = palette(); redraw(view); });

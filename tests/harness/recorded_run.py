@@ -303,7 +303,7 @@ def _run(
                  "operation_timeout_ms": 1000, "attempt_timeout_ms": 400, "check_seconds": 120.0},
         "build": {"name": build, "digest": "sha256:4be1f0c2", "revision": "d98e8b3", "dirty": False},
         "cluster": "local", "workload": ["register", "append"], "faults": ["partition", "kill"], "outcome": outcome,
-        "reasons": reasons, "explanation": explanation, "wall_seconds": 37.2, "worst_stall_ms": 12, "run": str(folder),
+        "reasons": reasons, "explanation": explanation, "wall_seconds": 37.2, "worst_stall_ms": 12,
         "operations": {type_: types.count(type_) for type_ in ("ok", "fail", "info")},
         "floors": [
             {"name": "register read operations answered under faults", "asked": "at least 31", "seen": "402", "met": True},

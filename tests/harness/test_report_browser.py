@@ -64,7 +64,7 @@ class Opened:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_load_state("load")
+        self.page.wait_for_selector("html[data-drawn], body.index")
 
     def picture(self, name: str) -> None:
         ARTEFACTS.mkdir(exist_ok=True)
@@ -173,6 +173,8 @@ def test_the_list_of_runs_filters(browser: Browser, results: Path) -> None:
     opened.page.select_option("select[data-filter=outcome]", "pass")
     assert opened.page.evaluate(shown) == ["pass"]
     assert "1 of 2 runs" in opened.page.inner_text(".shown")
+    opened.page.select_option("select[data-filter=faults]", "kill")
+    assert opened.page.evaluate(shown) == ["pass"]
     opened.page.click(".runs tbody tr:not([hidden]) a")
     assert opened.page.inner_text("h1").strip() == "Pass"
     assert opened.complaints == []

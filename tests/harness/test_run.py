@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from fake_cluster import MILLISECOND, FakeCluster, right_answer
 
@@ -48,6 +49,31 @@ def test_a_right_store_under_faults_that_bite_passes_and_leaves_its_folder(make_
     assert (kept["phase"], kept["outcome"], kept["seed"]) == ("reported", "pass", 1)
     assert all(floor["met"] for floor in kept["floors"])
     assert find_run(tmp_path, "latest") == folder
+
+
+def test_a_plain_run_stands_in_the_list_of_all_runs(make_run: Runner, tmp_path: Path) -> None:
+    """Issue 3: "results/index.html (all runs, failing first, links)"."""
+    first, second = make_run(FakeCluster()), make_run(FakeCluster(), seed=2)
+    page = (tmp_path / "index.html").read_text()
+    for record in (first, second):
+        assert f'href="runs/{Path(record.run).name}/report.html"' in page
+    assert sorted(pd.read_parquet(tmp_path / "runs.parquet")["seed"]) == [1, 2]
+
+
+def test_a_list_that_cannot_be_written_changes_no_outcome(make_run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "index.html").mkdir()
+    record = make_run(FakeCluster())
+    assert record.outcome == "pass"
+    assert (Path(record.run) / "report.html").is_file()
+
+
+def test_what_a_run_keeps_names_no_folder_of_this_machine(
+    make_run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of runs are sent to others."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(make_run(FakeCluster(), out="kept").run)
+    assert [path for path in folder.rglob("*") if path.is_file() and str(tmp_path).encode() in path.read_bytes()] == []
 
 
 def test_one_operation_is_one_invoke_and_one_completion_and_time_never_goes_back(make_run: Runner) -> None:
