@@ -6,9 +6,9 @@ exits with 4, never with 1, which would accuse the store.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from checker import HistoryError
+from harness import interrupts
 from harness.clusters.cluster import ClusterError
 from harness.plan import UsageError, known
 from harness.store import StoreError
@@ -34,13 +35,20 @@ COMMANDS = {
 }
 
 USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 3
+TYPERS_INTERRUPTED = 130
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> NoReturn:
     """Runs the command that the arguments name and exits."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    sys.exit(run_command_line(sys.argv[1:]))
+    interrupts.listen()
+    status = run_command_line(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough; that is no failure of the command
+        interrupts.write_to_nobody(1)
+    sys.exit(status)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -57,7 +65,12 @@ def run_command_line(arguments: list[str]) -> int:
         return _say(str(error), INFRASTRUCTURE)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except Exception:
+    except BrokenPipeError:
+        interrupts.write_to_nobody(1)
+        return _say("nobody reads the answer", INFRASTRUCTURE)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return _say(f"no space is left to write to: {error}", INFRASTRUCTURE)
         logging.getLogger("splitbrain").exception("this is a fault of splitbrain itself, not of the store")
         return INFRASTRUCTURE
 
@@ -79,6 +92,8 @@ def _call(arguments: list[str]) -> int:
         else:
             _mention(app, command, says)
     status: Any = app(arguments, prog_name="splitbrain", standalone_mode=False)
+    if status == TYPERS_INTERRUPTED:
+        raise KeyboardInterrupt
     return status if isinstance(status, int) else 0
 
 
@@ -94,10 +109,6 @@ def _mention(app: typer.Typer, command: str, says: str) -> None:
 def _say(sentence: str, status: int) -> int:
     sys.stderr.write(f"splitbrain: {sentence}\n")
     return status
-
-
-def _as_interrupt(signum: int, frame: object) -> None:  # noqa: ARG001 - the signature of a signal handler
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

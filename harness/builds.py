@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from harness.clusters.cluster import ClusterError
+from harness.clusters.leftovers import cache_folder
 from harness.plan import UsageError, known
 from raftnode.bugs import BUGS
 
@@ -172,8 +173,7 @@ def _git(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def _cache_folder() -> Path:
     """Where the nodes of other revisions are kept; each is small, and a tree id never changes its meaning."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "splitbrain" / "builds"
+    return cache_folder() / "builds"
 
 
 def _unpack(commit: str, parts: list[str], folder: Path) -> None:

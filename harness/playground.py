@@ -17,9 +17,11 @@ import msgspec
 
 from harness.builds import Build
 from harness.clusters.cluster import ClusterError
-from harness.clusters.leftovers import Ledger, sweep_stale
+from harness.clusters.leftovers import Ledger, cache_folder
 from harness.clusters.ports import HOST, PortReservation
 from harness.clusters.processes import NodeProcess, NodeSpec
+from harness.clusters.sweeping import sweep_all
+from harness.interrupts import held_back
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 2.0
@@ -27,7 +29,7 @@ STOP_SECONDS = 2.0
 
 def address_file() -> Path:
     """Where the addresses of the running playground stand: a JSON object from node id to URL."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain" / "playground.json"
+    return cache_folder() / "playground.json"
 
 
 def known_endpoints() -> dict[str, str]:
@@ -41,7 +43,7 @@ def known_endpoints() -> dict[str, str]:
 @contextlib.contextmanager
 def playground(nodes: int, build: Build, folder: Path, first_port: int) -> Iterator[dict[str, str]]:
     """Runs a cluster whose data is kept below `folder`; gives node id -> URL. Raises ClusterError if it does not start."""
-    sweep_stale()
+    sweep_all()
     ids = [f"n{number + 1}" for number in range(nodes)]
     ports = dict(zip(ids, _free_ports(nodes, first_port), strict=True))
     peers = {node: PortReservation() for node in ids}
@@ -116,11 +118,12 @@ def _await(process: NodeProcess, port: int) -> None:
 
 
 def _stop(processes: list[NodeProcess]) -> None:
-    for each in processes:
-        each.terminate()
-    for each in processes:
-        if each.await_exit(STOP_SECONDS) is None:
-            each.kill()
+    with held_back():
+        for each in processes:
+            each.terminate()
+        for each in processes:
+            if each.await_exit(STOP_SECONDS) is None:
+                each.kill()
 
 
 def _forget(urls: dict[str, str]) -> None:

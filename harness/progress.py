@@ -11,6 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 
+class Screen(Console):
+    """A console whose reader may leave (`| head`): what is printed then goes nowhere, and the work goes on.
+
+    Rich itself would end the program with status 1, which accuses the store.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more."""
+        self.quiet = True
+
+
 class Watcher(Protocol):
     """Who watches a run."""
 
@@ -84,5 +95,5 @@ class Bar:
 
 def watcher() -> Watcher:
     """A bar where standard error is a terminal, else plain lines."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     return Bar(console) if console.is_terminal else Lines(console)

@@ -20,8 +20,9 @@ from harness.builds import Build, resolve_build
 from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
 from harness.clusters.docker import open_docker
 from harness.clusters.local import open_local
-from harness.evidence import Floor, Observed, floors, judge
+from harness.evidence import INTERRUPTED, Floor, Observed, floors, judge
 from harness.index import write_index
+from harness.interrupts import held_back
 from harness.loop import drive, new_loop
 from harness.nemesis import draw_schedule
 from harness.plan import Plan, checked, command_of
@@ -96,7 +97,7 @@ def run(plan: Plan, progress: Watcher, argv: list[str] | None = None) -> Record:
     folder.write("run.json", {**facts, "phase": "started"})
     _drive(plan, build, folder, observed, progress)
     folder.write("run.json", {**facts, "phase": "ran"})
-    verdicts = _check(plan, folder, progress)
+    verdicts = _check(plan, folder, observed, progress)
     return _finish(plan, folder, facts, observed, verdicts, progress)
 
 
@@ -136,25 +137,48 @@ def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, prog
             drive(new_loop(plan, cluster, folder, observed, progress))
     except ClusterError as error:
         observed.trouble.append(str(error))
+    except OSError as error:
+        observed.trouble.append(f"the run could not go on: {error}")
     except KeyboardInterrupt:
         observed.interrupted = True
         progress.say("interrupted: healing, stopping the cluster and checking what there is")
     finally:
         if cluster is not None:
+            _close(cluster, observed)
+
+
+def _close(cluster: Cluster, observed: Observed) -> None:
+    """Takes the cluster down, however often somebody asks for haste: nothing is left behind."""
+    try:
+        with held_back():
             cluster.close()
+    except ClusterError as error:
+        observed.trouble.append(str(error))
+    except KeyboardInterrupt:
+        observed.interrupted = True
 
 
-def _check(plan: Plan, folder: RunFolder, progress: Watcher) -> dict[str, Verdict]:
-    """One verdict per workload, each written to checks/<workload>.json."""
+def _check(plan: Plan, folder: RunFolder, observed: Observed, progress: Watcher) -> dict[str, Verdict]:
+    """One verdict per workload, each written to checks/<workload>.json. Ctrl-C leaves the rest undecided."""
     verdicts: dict[str, Verdict] = {}
+    hurried = False
     events = _events(folder.path / "history.jsonl")
     budget = Budget(seconds=plan.check_seconds / len(plan.workloads))
     for name in plan.workloads:
         history = History.from_events([event for event in events if event.get("workload") == name])
         progress.say(f"checking {name}: {len(history)} operations against {WORKLOADS[name].model}")
-        verdicts[name] = check(history, make_model(WORKLOADS[name].model), budget)
+        model = WORKLOADS[name].model
+        try:
+            verdicts[name] = _undecided(model) if hurried else check(history, make_model(model), budget)
+        except KeyboardInterrupt:
+            verdicts[name] = _undecided(model)
+            observed.interrupted = hurried = True
         folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
     return verdicts
+
+
+def _undecided(model: str) -> Verdict:
+    return Verdict(verdict="unknown", reason="the checker was interrupted", model=model)
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
@@ -209,6 +233,12 @@ def _finish(
             write_counterexample(folder.path)
         folder.write("run.json", {**result, "phase": "reported"})
         write_report(folder.path)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted: the report is not drawn; later: ./splitbrain report {folder.path}")
+        # Whoever makes many runs must hear of it; what was proved stands.
+        proved = outcome == "violation"
+        record.outcome = outcome if proved else "inconclusive"
+        record.reasons = list(dict.fromkeys([*reasons, INTERRUPTED] if proved else [INTERRUPTED, *reasons]))
     except Exception:
         # A failure of the report never changes the outcome; the run's files are all there, `report RUN` draws it anew.
         log.exception("the report of %s could not be drawn", folder.path)

@@ -49,9 +49,9 @@ MAY_TOUCH_THE_WORLD = {
     "raftnode/peers.py",
     "raftnode/server.py",
     "checker/budget.py",  # the one clock of the checker: a budget has seconds
-    "harness/__main__.py",
     "harness/bootstrap.py",
     "harness/builds.py",
+    "harness/interrupts.py",
     "harness/playground.py",
     "harness/store.py",
     "harness/clusters/*.py",

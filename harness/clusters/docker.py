@@ -19,7 +19,7 @@ from requests.exceptions import RequestException
 
 from harness.builds import Build
 from harness.clusters.agent import TROUBLE, Agent
-from harness.clusters.bridge import FilterError, sweep_tables
+from harness.clusters.bridge import FilterError
 from harness.clusters.cluster import ClusterError, Fault, FaultProgress, NodeEvent, Refusal, Report, Request
 from harness.clusters.containers import CLIENT_PORT, PEER_PORT, Container, ContainerSpec, LogPump
 from harness.clusters.engine import (
@@ -31,17 +31,18 @@ from harness.clusters.engine import (
     in_parallel,
     make_network,
     remove_network,
-    runs_alive,
-    sweep,
     words_of,
 )
 from harness.clusters.helped_network import HelpedNetwork
 from harness.clusters.host_network import HostNetwork, NetworkControl
 from harness.clusters.http import HttpClients
 from harness.clusters.image import ensure_image, has_image
+from harness.clusters.leftovers import Ledger
 from harness.clusters.namespaces import AgentError
 from harness.clusters.reports import Reports
 from harness.clusters.site import Site
+from harness.clusters.sweeping import sweep_all, sweep_engine
+from harness.interrupts import held_back
 
 FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
 FIRST_HOME = 101  # of the clients of the first node
@@ -56,6 +57,7 @@ class DockerCluster:
         """An empty cluster; `open_docker` fills it."""
         self.node_ids = node_ids
         self.engine = engine
+        self.ledger: Ledger | None = None
         self.network: Network | None = None
         self.control: NetworkControl | None = None
         self.containers: dict[str, Container] = {}
@@ -176,6 +178,8 @@ class DockerCluster:
             in_parallel(Container.remove, list(self.containers.values()))
             if self.network:
                 remove_network(self.engine, self.network.id)
+            if self.ledger:
+                self.ledger.remove()  # only now: else a later start must look for what is left
         except (APIError, RequestException) as error:
             raise ClusterError(f"the run's network could not be removed: {words_of(error)}") from error
         finally:
@@ -193,7 +197,7 @@ def open_docker(
     Raises `ClusterError`, with everything removed again, where there is no engine, it refuses, or a node does not start.
     """
     engine = connect()
-    for gone in _sweep(engine):
+    for gone in [*sweep_all(), *sweep_engine(engine)]:
         say(f"removed {gone}, left behind by a run that is gone")
     if build.image and not has_image(engine, build.image):
         raise ClusterError(f"the Docker engine has no image {build.image}: pull or build it first")
@@ -202,16 +206,30 @@ def open_docker(
     try:
         _bring_up(cluster, build, image, folder, seed, workers)
     except TROUBLE as error:
-        cluster.close()
+        with held_back():
+            cluster.close()
         raise ClusterError(words_of(error)) from error
     except BaseException:
-        cluster.close()
+        with held_back():
+            cluster.close()
         raise
     return cluster
 
 
 def _bring_up(cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int, workers: int) -> None:
+    with held_back():  # what the engine was asked for is known here before anybody may want it removed
+        site = _make(cluster, build, image, folder, seed)
+    cluster.await_ready()
+    if cluster.control:
+        for container in cluster.containers.values():
+            cluster.control.place(container.address, container.pid)
+    cluster.serve(site, workers)
+
+
+def _make(cluster: DockerCluster, build: Build, image: str, folder: Path, seed: int) -> Site:
+    """Makes the network and starts the containers; they may not listen yet."""
     run = secrets.token_hex(4)
+    cluster.ledger = Ledger(run, in_engine=True)
     network = cluster.network = make_network(cluster.engine, run)
     if not host_sees(network):
         raise ClusterError(
@@ -235,12 +253,7 @@ def _bring_up(cluster: DockerCluster, build: Build, image: str, folder: Path, se
         cluster.pump.add(node, spec.folder)
         cluster.containers[node] = Container(cluster.engine, spec, cluster.pump)
     in_parallel(_launch, list(cluster.containers.values()))
-    cluster.await_ready()
-    site = Site(cluster.containers, homes, observer, cluster.control, refusal)
-    if cluster.control:
-        for container in cluster.containers.values():
-            cluster.control.place(container.address, container.pid)
-    cluster.serve(site, workers)
+    return Site(cluster.containers, homes, observer, cluster.control, refusal)
 
 
 def _take_control(cluster: DockerCluster, image: str, run: str, addresses: list[str]) -> str:
@@ -277,23 +290,3 @@ def _command(node: str, addresses: dict[str, str], run: str, seed: int, build: B
         "--seed": str(seed),
     }
     return (*build.node_options, *(word for option in options.items() for word in option))
-
-
-def sweep_stale_docker() -> list[str]:
-    """Removes what runs left behind whose process is gone; says what. Where there is no engine there is nothing."""
-    try:
-        engine = connect()
-    except ClusterError:
-        return []
-    try:
-        return _sweep(engine)
-    finally:
-        engine.close()
-
-
-def _sweep(engine: Engine) -> list[str]:
-    try:
-        gone = sweep(engine)
-        return gone + sweep_tables(PREFIX, runs_alive(engine))
-    except (APIError, RequestException) as error:
-        raise ClusterError(f"what earlier runs left behind could not be removed: {words_of(error)}") from error

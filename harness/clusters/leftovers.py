@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -30,11 +31,12 @@ class Child(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """What the file of a run holds."""
+    """What the file of a run holds; `in_engine`: it also made things in the container engine, labelled with the run."""
 
     run: str
     owner: Child
     children: list[Child] = []
+    in_engine: bool = False
 
 
 def stat_of(pid: int) -> list[str]:
@@ -53,8 +55,11 @@ def began(pid: int) -> int:
 
 
 def cache_folder() -> Path:
-    """Where this machine's runs keep what may be thrown away."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain"
+    """Where this machine's runs keep what may be thrown away. Raises `ClusterError` for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "splitbrain"
+    except RuntimeError as error:
+        raise ClusterError(f"{error}; set XDG_CACHE_HOME to a folder that can be written") from error
 
 
 def folder() -> Path:
@@ -65,10 +70,10 @@ def folder() -> Path:
 class Ledger:
     """The file of one run. Its methods may be called from any thread."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, in_engine: bool = False) -> None:
         """Writes the file. Raises `ClusterError` where it cannot be written."""
         self._path = folder() / f"{run}.json"
-        self._state = State(run, Child(os.getpid(), began(os.getpid()), "harness"))
+        self._state = State(run, Child(os.getpid(), began(os.getpid()), "harness"), in_engine=in_engine)
         self._lock = threading.Lock()
         self._write()
 
@@ -96,9 +101,13 @@ class Ledger:
             ) from error
 
 
-def sweep_stale() -> list[str]:
-    """Kills the processes of runs whose harness is gone, and removes their files; says what was killed."""
+def sweep_stale() -> tuple[list[str], list[str]]:
+    """Kills the processes of runs whose harness is gone, and removes their files.
+
+    Returns what was killed, and the runs that left something in the container engine: their files stay until `forget`.
+    """
     gone: list[str] = []
+    in_engine: list[str] = []
     for path in sorted(folder().glob("*.json")):
         try:
             state = msgspec.json.decode(path.read_bytes(), type=State)
@@ -110,8 +119,17 @@ def sweep_stale() -> list[str]:
         if began(state.owner.pid) == state.owner.began:
             continue
         gone += [f"{child.name} of run {state.run} (process {child.pid})" for child in state.children if _kill(child)]
-        path.unlink(missing_ok=True)
-    return gone
+        if state.in_engine:
+            in_engine.append(state.run)
+        else:
+            path.unlink(missing_ok=True)
+    return gone, in_engine
+
+
+def forget(runs: Iterable[str]) -> None:
+    """Removes the files of runs of which nothing is left."""
+    for run in runs:
+        (folder() / f"{run}.json").unlink(missing_ok=True)
 
 
 def _kill(child: Child) -> bool:

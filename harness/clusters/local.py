@@ -18,12 +18,14 @@ from typing import Any
 from harness.builds import Build
 from harness.clusters.cluster import ClusterError, Fault, FaultProgress, NodeEvent, Refusal, Report, Request
 from harness.clusters.http import HttpClients
-from harness.clusters.leftovers import Ledger, cache_folder, sweep_stale
+from harness.clusters.leftovers import Ledger, cache_folder
 from harness.clusters.link_control import Links
 from harness.clusters.local_faults import LocalFaults, LocalSite
 from harness.clusters.ports import HOST, PortReservation
 from harness.clusters.processes import EventTail, NodeProcess, NodeSpec
 from harness.clusters.reports import Reports
+from harness.clusters.sweeping import sweep_all
+from harness.interrupts import held_back
 from harness.nemesis import Edge
 
 READY_SECONDS = 20.0
@@ -165,16 +167,18 @@ def open_local(
 
     Raises `ClusterError`, with everything ended again, where a node does not start or no leader gives out sessions.
     """
-    for gone in sweep_stale():
-        say(f"killed {gone}, left behind by a run that is gone")
+    for gone in sweep_all():
+        say(f"removed {gone}, left behind by a run that is gone")
     cluster = LocalCluster(node_ids, secrets.token_hex(4))
     try:
         _bring_up(cluster, build, folder, seed, workers)
     except OSError as error:
-        cluster.close()
+        with held_back():
+            cluster.close()
         raise ClusterError(f"the cluster could not be started: {error}") from error
     except BaseException:
-        cluster.close()
+        with held_back():
+            cluster.close()
         raise
     return cluster
 

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from harness.progress import Screen
+
 JSON_HELP = "Print one JSON object on standard output; progress and prose go to standard error."
 
 
@@ -18,7 +20,7 @@ def as_json(value: Any) -> None:
 
 def console() -> Console:
     """Where prose goes: standard output, in colour on a terminal."""
-    return Console(soft_wrap=True, highlight=False)
+    return Screen(soft_wrap=True, highlight=False)
 
 
 COLOURS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import sys
 import time
@@ -12,8 +13,8 @@ import typer
 from rich.markup import escape
 
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console, split
-from harness.evidence import EXIT_STATUS, worst
-from harness.plan import Plan, checked, seeds_of
+from harness.evidence import EXIT_STATUS, INTERRUPTED, worst
+from harness.plan import Plan, UsageError, checked, seeds_of
 from harness.progress import watcher
 from harness.run import Record, run
 
@@ -81,29 +82,39 @@ def command(
             name=name,
         )
     )
+    if budget is not None and not 0 < budget < math.inf:
+        raise UsageError(f"--budget must be a number of seconds above 0, not {budget:g}")
+    chosen = range(first, 2**63) if seeds is None else seeds_of(seeds)
     if seeds is None and budget is None:
         record = run(plan, watcher(), sys.argv[1:])
         as_json(record) if json else _tell(record)
-        raise typer.Exit(EXIT_STATUS[record.outcome])
-    records = _many(plan, seeds_of(seeds) if seeds else range(first, 2**63), budget)
+        raise typer.Exit(_status([record]))
+    records = _many(plan, chosen, budget)
     outcome = worst(record.outcome for record in records)
     if json:
         as_json({"outcome": outcome, "runs": records})
     else:
         for record in records:
             _tell(record)
-    raise typer.Exit(EXIT_STATUS[outcome])
+    raise typer.Exit(_status(records))
+
+
+def _status(records: list[Record]) -> int:
+    """That of the worst outcome; after Ctrl-C 1 if a violation was proved, else 3."""
+    outcome = worst(record.outcome for record in records)
+    interrupted = any(INTERRUPTED in record.reasons for record in records)
+    return EXIT_STATUS["inconclusive" if interrupted and outcome != "violation" else outcome]
 
 
 def _many(plan: Plan, seeds: range, budget: float | None) -> list[Record]:
-    """Runs seed after seed until the first violation, or until the budget (seconds of wall clock) is over."""
+    """Runs seed after seed until the first violation, Ctrl-C, or the end of the budget (seconds of wall clock)."""
     begun = time.monotonic()
     records: list[Record] = []
     for seed in seeds:
         if budget is not None and records and time.monotonic() - begun >= budget:
             break
         records.append(run(msgspec.structs.replace(plan, seed=seed), watcher(), sys.argv[1:]))
-        if records[-1].outcome == "violation":
+        if records[-1].outcome == "violation" or INTERRUPTED in records[-1].reasons:
             break
     return records
 

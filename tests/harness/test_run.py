@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 from collections.abc import Callable
@@ -170,6 +171,65 @@ def test_ctrl_c_does_not_hide_a_violation(make_run: Runner) -> None:
         Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
     )
     assert make_run(cluster).outcome == "violation"
+
+
+@pytest.mark.parametrize("where", ["cluster.close", "check", "write_tables"])
+def test_ctrl_c_later_on_stops_what_is_left_and_keeps_what_there_is(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Taking down ends first, however often somebody asks for haste; a checker or a report is given up."""
+    cluster = FakeCluster()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((cluster, "close") if where == "cluster.close" else (run_module, where)), interrupted)
+    record = make_run(cluster)
+    assert record.outcome == "inconclusive"
+    assert "interrupted before the end" in record.reasons
+    kept = json.loads((Path(record.run) / "run.json").read_text())
+    assert kept["phase"] == ("checked" if where == "write_tables" else "reported")
+    if where == "check":
+        assert json.loads((Path(record.run) / "checks" / "append.json").read_text())["verdict"] == "unknown"
+
+
+def test_ctrl_c_while_the_report_is_drawn_does_not_hide_a_violation(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    cluster = FakeCluster()
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
+    )
+    monkeypatch.setattr(run_module, "write_tables", interrupted)
+    assert make_run(cluster).outcome == "violation"
+
+
+def test_what_cannot_be_taken_down_is_told_and_what_was_seen_is_judged(make_run: Runner) -> None:
+    class Stuck(FakeCluster):
+        def close(self) -> None:
+            raise ClusterError("the run's network could not be removed: in use")
+
+    record = make_run(Stuck())
+    assert (record.outcome, record.reasons[0]) == (
+        "infrastructure",
+        "the run's network could not be removed: in use",
+    )
+    assert record.operations["ok"] > 100
+
+
+def test_a_disk_that_fills_up_is_infrastructure(make_run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Filling(FakeCluster):
+        def poll(self, until: int) -> list[Any]:
+            if self.now() > 4 * NANOSECONDS:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().poll(until)
+
+    record = make_run(Filling())
+    assert record.outcome == "infrastructure"
+    assert "No space left on device" in record.reasons[0]
 
 
 def test_a_cluster_that_does_not_start_is_infrastructure_and_keeps_its_reason(

@@ -32,9 +32,10 @@ from harness.clusters.cluster import (
     NodeEvent,
     Request,
 )
-from harness.clusters.docker import DockerCluster, open_docker, sweep_stale_docker
+from harness.clusters.docker import DockerCluster, open_docker
 from harness.clusters.engine import LABEL_RUN, in_parallel, labels_of, make_network, owner_of, remove_network
 from harness.clusters.image import ensure_image
+from harness.clusters.sweeping import sweep_all, sweep_engine
 from harness.nemesis import FAMILIES
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -244,7 +245,7 @@ def test_a_family_that_containers_lack_is_refused_in_words(cluster: DockerCluste
 
 
 def test_a_living_run_is_not_swept(cluster: DockerCluster, engine: Any) -> None:
-    assert not [gone for gone in sweep_stale_docker() if run_of(cluster) in gone]
+    assert not [gone for gone in sweep_engine(engine) if run_of(cluster) in gone]
     assert len(left_behind(engine, run_of(cluster))) >= len(NODES) + 1
 
 
@@ -317,7 +318,7 @@ input()
         harness.send_signal(signal.SIGKILL)
         harness.wait()
     assert len([name for name in left_behind(engine, run) if "n" in name]) >= len(NODES) + 1
-    gone = sweep_stale_docker()
+    gone = sweep_all()  # as a start on local does: the run left its note
     assert {f"container splitbrain-{run}-{node}" for node in NODES} | {f"network splitbrain-{run}"} <= set(gone)
     assert left_behind(engine, run) == []
 
@@ -354,7 +355,7 @@ def test_another_machines_containers_are_never_swept(engine: Any) -> None:
     labels = {**labels_of("elsewhere"), engine_module.LABEL_MACHINE: "another boot", engine_module.LABEL_OWNER: "1:1"}
     container = engine.containers.create(image, labels=labels)
     try:
-        assert container.name not in str(sweep_stale_docker())
+        assert container.name not in str(sweep_engine(engine))
         container.reload()
     finally:
         container.remove(v=True)
