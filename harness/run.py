@@ -226,6 +226,19 @@ def _finish(
     del result["run"]  # where it lies is no part of a run: folders are moved and sent to others
     folder.write("run.json", {**result, "phase": "checked"})
     folder.publish(outcome)
+    try:
+        _draw(folder, result, outcome, progress)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted: the report is not drawn; later: ./splitbrain report {folder.path}")
+        # Whoever makes many runs must hear of it; what was proved stands.
+        proved = outcome == "violation"
+        record.outcome = outcome if proved else "inconclusive"
+        record.reasons = list(dict.fromkeys([*reasons, INTERRUPTED] if proved else [INTERRUPTED, *reasons]))
+    return record
+
+
+def _draw(folder: RunFolder, result: dict[str, Any], outcome: str, progress: Watcher) -> None:
+    """Tables, report and the list of runs. A failure of them never changes the outcome: the run's files are all there."""
     progress.say("drawing tables and report")
     try:
         write_tables(folder.path)
@@ -233,14 +246,7 @@ def _finish(
             write_counterexample(folder.path)
         folder.write("run.json", {**result, "phase": "reported"})
         write_report(folder.path)
-    except KeyboardInterrupt:
-        progress.say(f"interrupted: the report is not drawn; later: ./splitbrain report {folder.path}")
-        # Whoever makes many runs must hear of it; what was proved stands.
-        proved = outcome == "violation"
-        record.outcome = outcome if proved else "inconclusive"
-        record.reasons = list(dict.fromkeys([*reasons, INTERRUPTED] if proved else [INTERRUPTED, *reasons]))
     except Exception:
-        # A failure of the report never changes the outcome; the run's files are all there, `report RUN` draws it anew.
         log.exception("the report of %s could not be drawn", folder.path)
         progress.say(f"the report could not be drawn; try again with: ./splitbrain report {folder.path}")
     try:
@@ -248,4 +254,3 @@ def _finish(
     except Exception:
         log.exception("the list of runs below %s could not be written", folder.out)
         progress.say(f"the list of runs at {folder.out / 'index.html'} could not be written; the run itself is whole")
-    return record
