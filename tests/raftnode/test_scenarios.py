@@ -27,6 +27,8 @@ SHOWN_BY = [
     ("split_vote", "vote-twice"),
     ("split_vote", "quorum-half"),
     ("commit_needs_a_majority", "quorum-half"),
+    ("votes_are_counted_once", "quorum-half"),
+    ("minority_down", "quorum-half"),
     ("stale_log_gets_no_vote", "vote-for-stale-log"),
     ("stale_log_gets_no_vote", "vote-compares-length-only"),
     ("votes_are_withheld", "votes-while-a-leader-is-heard"),

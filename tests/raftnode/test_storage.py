@@ -106,23 +106,28 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
         assert found.torn is None
 
 
-def test_every_cut_of_the_last_record_is_a_torn_tail_and_appends_after_it_recover(tmp_path: Path) -> None:
-    """The planted bug "appends-after-torn-tail" of the catalogue: a tail that is skipped but not cut hides what follows."""
+@pytest.mark.parametrize("last", range(1, len(BATCHES) + 1))
+def test_every_cut_of_the_last_record_is_a_torn_tail_and_appends_after_it_recover(tmp_path: Path, last: int) -> None:
+    """Whatever the last record holds: a hard state alone, entries, several persists at once, a cut alone, a cut and entries.
+
+    The planted bug "appends-after-torn-tail" of the catalogue: a tail that is skipped but not cut hides what follows.
+    """
     sizes = written(tmp_path)
     path = tmp_path / SEGMENT_NAME
     whole = path.read_bytes()
-    for size in range(sizes[-2] + 1, sizes[-1]):
+    for size in range(sizes[last - 1] + 1, sizes[last]):
         path.write_bytes(whole[:size])
         log, found = opened(tmp_path)
-        assert state(found) == STATES[-2]
+        assert state(found) == STATES[last - 1]
         assert found.torn is not None
-        assert (found.torn.offset, found.torn.lost) == (sizes[-2], size - sizes[-2])
-        assert path.stat().st_size == sizes[-2]
-        log.write(BATCHES[-1])
+        assert (found.torn.offset, found.torn.lost) == (sizes[last - 1], size - sizes[last - 1])
+        assert path.stat().st_size == sizes[last - 1]
+        log.write(BATCHES[last - 1])
         log.close()
         again = recovered(tmp_path)
-        assert state(again) == STATES[-1]
+        assert state(again) == STATES[last]
         assert again.torn is None
+        assert path.read_bytes() == whole[: sizes[last]], "the chain of checksums goes on as if nothing had happened"
 
 
 def test_the_last_record_torn_by_sectors_in_any_order(tmp_path: Path) -> None:
