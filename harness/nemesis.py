@@ -5,9 +5,12 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 **The fault model.** Every fault here is one that Raft must survive (safety always; liveness once it has healed):
 
 - *partition*: a set of directed edges between nodes over which nothing passes, in the way of Jepsen's grudges. Clients
-  stand beside their home node and are cut off with it. Shapes: `halves` (a majority and a minority), `isolate-one`,
-  `isolate-leader`, `majority-ring` (every node sees a majority, no two the same one), `bridge` (two halves that only one
-  node connects) and `one-way` (a node is deaf, or mute).
+  stand beside their home node and are cut off with it. Shapes: `halves` (a majority and a minority, which in three of
+  four cases has the leader), `isolate-one`, `isolate-leader`, `majority-ring` (every node sees a majority, no two the same
+  one), `bridge` (two halves that only one node connects; never the leader, whom nobody would miss there), `one-way` (a
+  node is deaf, or mute) and `leaders-apart` (a leader and the one before it cannot speak to each other; all others speak
+  to both, as in Cloudflare's outage of November 2020). The last follows upon a leader's isolation without a gap: whoever
+  was deposed meanwhile comes back to everybody but the one who could tell it so first.
 - *kill*: SIGKILL, and after a while a restart on the same disk. Targets: `one`, `leader`, `minority`, `majority`, `all`.
   What was written to a file survives a kill even if it was not yet synced, so lost syncs are not shown by it. Several
   nodes die one after the other within a few tens of milliseconds, the leader last, as racks lose their power.
@@ -15,6 +18,8 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 
 Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
 one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
+Each family acts on the leader first, and the families begin one after the other: a leader that is cut off and killed at
+once does none of the harm that it would do in office.
 Faults that no protocol of this kind survives (a lying fsync, a wiped disk under the old name) are not drawn.
 """
 
@@ -29,24 +34,32 @@ from harness.clusters.cluster import NANOSECONDS, Fault
 
 Edge = tuple[str, str]
 
-PARTITIONS = ("isolate-leader", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
+PARTITIONS = ("isolate-leader", "leaders-apart", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
+PARTITION_CARDS = (*PARTITIONS, "isolate-leader")  # once it ends at once, and once with the leaders apart for a while
 KILLS = ("leader", "one", "all", "majority", "leader", "minority")
 PAUSES = ("leader", "one", "minority")
 FAMILIES = ("partition", "kill", "pause")
 
 
 class Tempo(msgspec.Struct, frozen=True):
-    """How long the faults of one family last and how far apart they are, in seconds: (least, most)."""
+    """How long the faults of one family last and how far apart they are, in seconds: (least, most).
+
+    The first comes after `lead` seconds, or after `share` of the time of faults where that is less.
+    """
 
     lasts: tuple[float, float]
     gap: tuple[float, float]
+    lead: float = 0.0
+    share: float = 0.0
 
 
 TEMPO = {
-    "partition": Tempo(lasts=(2.0, 3.6), gap=(1.0, 1.8)),
-    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2)),
-    "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4)),
+    "partition": Tempo(lasts=(1.8, 3.0), gap=(0.9, 1.5)),
+    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2), lead=5.0, share=0.4),
+    "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4), lead=9.0, share=0.6),
 }
+FIRST_SECONDS = (0.0, 0.5)
+ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
 STAGGER_SECONDS = (0.0, 0.04)
 
 
@@ -69,28 +82,34 @@ def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, 
     tempo = TEMPO[family]
     deal = _DEALERS[family]
     deck: list[str] = []
-    at = start + round(draw.uniform(0.0, 0.5) * NANOSECONDS)
+    lead = min(tempo.lead * NANOSECONDS, tempo.share * (end - start))
+    at = start + round(lead + draw.uniform(*FIRST_SECONDS) * NANOSECONDS)
     number = 0
     while True:
         until = at + round(draw.uniform(*tempo.lasts) * NANOSECONDS)
         if until > end:
             return
         number += 1
-        deck = deck or _shuffled(draw, deal.cards, leader_first=number == 1)
+        deck = deck or _shuffled(draw, deal.cards, first_of_all=number == 1)
         order = list(node_ids)
         draw.shuffle(order)
-        yield deal.make(f"{family}-{number}", deck.pop(0), tuple(order), draw, at, until)
-        at = until + round(draw.uniform(*tempo.gap) * NANOSECONDS)
+        yield deal.make(f"{family}-{number}", deck[0], tuple(order), draw, at, until)
+        pause = draw.uniform(*tempo.gap) * NANOSECONDS
+        at = until if deck[:2] == ISOLATED_THEN_APART else until + round(pause)
+        deck.pop(0)
 
 
-def _shuffled(draw: Random, cards: Sequence[str], *, leader_first: bool) -> list[str]:
+def _shuffled(draw: Random, cards: Sequence[str], *, first_of_all: bool) -> list[str]:
     """A deck in random order; the run's first card always acts on the leader, the fault that every run must have seen."""
     deck = list(cards)
     draw.shuffle(deck)
-    if leader_first:
-        first = next(card for card in deck if "leader" in card)
+    if first_of_all:
+        first = cards[0]
         deck.remove(first)
         deck.insert(0, first)
+    if "leaders-apart" in deck:
+        deck.remove("leaders-apart")
+        deck.insert(deck.index("isolate-leader") + 1, "leaders-apart")  # it parts those whom the isolation made two
     return deck
 
 
@@ -99,6 +118,8 @@ def _partition(name: str, kind: str, order: tuple[str, ...], draw: Random, at: i
     targets: tuple[str, ...] = ()
     if kind == "isolate-leader":
         targets = ("leader",)
+    if kind == "halves":
+        parameters["leader"] = draw.choice(["minority", "minority", "minority", "majority"])
     if kind == "one-way":
         parameters["direction"] = draw.choice(["deaf", "mute"])
         targets = (draw.choice(["leader", "one"]),)
@@ -124,13 +145,27 @@ def _pause(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, 
     )
 
 
+class Leaders(msgspec.Struct, frozen=True):
+    """Who leads, and who led before that, as far as the nodes have said so ("": nobody yet)."""
+
+    term: int = 0
+    now: str = ""
+    before: str = ""
+
+    def elected(self, term: int, node: str) -> Leaders:
+        """The same after one more election; of an earlier term than the last one, nothing new."""
+        if term <= self.term:
+            return self
+        return Leaders(term, node, self.before if node == self.now else self.now)
+
+
 class _Dealer(msgspec.Struct, frozen=True):
     cards: tuple[str, ...]
     make: Callable[[str, str, tuple[str, ...], Random, int, int], Fault]
 
 
 _DEALERS = {
-    "partition": _Dealer(PARTITIONS, _partition),
+    "partition": _Dealer(PARTITION_CARDS, _partition),
     "kill": _Dealer(KILLS, _kill),
     "pause": _Dealer(PAUSES, _pause),
 }
@@ -155,19 +190,28 @@ def targets_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> tuple[str,
     return tuple(sorted(dict.fromkeys(chosen), key=lambda node: node == leader))
 
 
-def edges_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> list[Edge]:
-    """The directed edges (from, to) over which a partition lets nothing pass, sorted."""
+def edges_of(fault: Fault, leader: str, node_ids: Sequence[str], before: str = "") -> list[Edge]:
+    """The directed edges (from, to) over which a partition lets nothing pass, sorted.
+
+    `leader` leads now and `before` led before it; where nobody is known, the first of the drawn order stands in.
+    """
     order = [node for node in fault.parameters["order"] if node in node_ids]
     half = len(order) // 2
     match fault.kind:
         case "halves":
+            order = _placed(order, leader, 0 if fault.parameters.get("leader") == "minority" else half)
             edges = _between(order[:half], order[half:])
         case "isolate-one":
             edges = _between(order[:1], order[1:])
         case "isolate-leader":
             alone = targets_of(fault, leader, node_ids)
             edges = _between(alone, [node for node in order if node not in alone])
+        case "leaders-apart":
+            leader = leader if leader in order else order[0]
+            other = before if before in order and before != leader else next(node for node in order if node != leader)
+            edges = _between([leader], [other])
         case "bridge":
+            order = _placed(order, leader, 0) if order[half] == leader else order
             edges = _between(order[:half], order[half + 1 :])
         case "majority-ring":
             edges = _majority_ring(order)
@@ -176,6 +220,15 @@ def edges_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> list[Edge]:
         case _:
             raise ValueError(f"no partition is called {fault.kind!r}; there are {', '.join(PARTITIONS)}")
     return sorted(edges)
+
+
+def _placed(order: Sequence[str], node: str, place: int) -> list[str]:
+    """The order with `node` in that place, and whoever had it in the node's; as it was where the node is not in it."""
+    changed = list(order)
+    if node in changed:
+        other = changed.index(node)
+        changed[place], changed[other] = changed[other], changed[place]
+    return changed
 
 
 def _between(left: Sequence[str], right: Sequence[str]) -> list[Edge]:

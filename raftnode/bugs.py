@@ -155,10 +155,7 @@ _LIBRARY = (
     ),
     _bug(
         replace(
-            CURRENT,
-            name="ignores-higher-term",
-            rules=replace(RAFT, reply_deposes=never_deposed),
-            limits=Limits(check_quorum=0, pre_vote=False, sticky=False),
+            CURRENT, name="ignores-higher-term", rules=replace(RAFT, reply_deposes=never_deposed), limits=LONG_OFFICE
         ),
         breaks="a reply with a higher term makes a leader step down (paper 5.1)",
         caught_by="register and append: a deposed leader takes refusals for acknowledgements and answers reads",
@@ -167,7 +164,7 @@ _LIBRARY = (
     _bug(
         replace(CURRENT, name="obeys-older-term", rules=replace(RAFT, obeys=obeys_everybody), limits=LONG_OFFICE),
         breaks="AppendEntries of a smaller term is refused (paper figure 2, AppendEntries, receiver 1)",
-        caught_by="append: a leader that was cut off overwrites, after the heal, what was committed without it",
+        caught_by="append: two leaders that share a follower overwrite in its log what the other has committed",
         source="11: butaneprotocol/oracles#32",
     ),
     _bug(

@@ -23,7 +23,7 @@ from harness.clusters.fault_life import Abandoned, FaultLife, Tell
 from harness.clusters.namespaces import AgentError
 from harness.clusters.outages import kill, pause
 from harness.clusters.site import Site
-from harness.nemesis import edges_of, targets_of
+from harness.nemesis import Leaders, edges_of, targets_of
 
 TROUBLE = (APIError, RequestException, AgentError, FilterError, ClusterError)
 """What the engine, the kernel and the machine may refuse with."""
@@ -58,17 +58,17 @@ class Agent:
             return "containers have no such faults"
         return self._cuts.try_out() if self._cuts else self.site.refusal
 
-    def inject(self, fault: Fault, leader: str) -> None:
+    def inject(self, fault: Fault, leaders: Leaders) -> None:
         """Starts a fault. Never raises for what the engine or the kernel refuse: that is told."""
-        life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
+        life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leaders.now)
         node_ids = tuple(self.site.containers)
         cuts = self._cuts
         if fault.family == "partition" and cuts:
-            edges = edges_of(fault, leader, node_ids)
+            edges = edges_of(fault, leaders.now, node_ids, leaders.before)
             life.resolved["edges"] = edges
             self._spawn(life, lambda: partition(life, cuts, edges))
         elif fault.family in {"kill", "pause"}:
-            targets = [self.site.containers[node] for node in targets_of(fault, leader, node_ids)]
+            targets = [self.site.containers[node] for node in targets_of(fault, leaders.now, node_ids)]
             life.resolved["nodes"] = [each.node for each in targets]
             if fault.family == "kill":
                 self._spawn(life, lambda: kill(life, self.site, targets, self._died))

@@ -43,6 +43,7 @@ from harness.clusters.reports import Reports
 from harness.clusters.site import Site
 from harness.clusters.sweeping import sweep_all, sweep_engine
 from harness.interrupts import held_back
+from harness.nemesis import Leaders
 
 FIRST_NODE = 11  # the last byte of the first node's address; below are the gateway and what else the engine wants
 FIRST_HOME = 101  # of the clients of the first node
@@ -65,7 +66,7 @@ class DockerCluster:
         self.clients: HttpClients | None = None
         self.reports = Reports()
         self.pump = LogPump(self._on_event, self._on_end, self.reports.broken)
-        self._leader = (0, "")  # (term, node) as the nodes said
+        self._leaders = Leaders()
         self._ready: set[str] = set()
         self._dead: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()  # of the three above
@@ -85,7 +86,7 @@ class DockerCluster:
 
     def inject(self, fault: Fault) -> None:
         assert self.agent is not None
-        self.agent.inject(fault, self._leader[1])
+        self.agent.inject(fault, self._leaders)
 
     def heal(self, fault: str) -> None:
         assert self.agent is not None
@@ -106,7 +107,7 @@ class DockerCluster:
         fields = {name: value for name, value in event.items() if name not in {"v", "t", "node", "kind"}}
         with self._changed:
             if kind == "leader-elected":
-                self._leader = max(self._leader, (int(fields["term"]), node))
+                self._leaders = self._leaders.elected(int(fields["term"]), node)
             if kind == "ready":
                 self._ready.add(node)
                 self._changed.notify_all()

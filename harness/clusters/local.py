@@ -26,7 +26,7 @@ from harness.clusters.processes import EventTail, NodeProcess, NodeSpec
 from harness.clusters.reports import Reports
 from harness.clusters.sweeping import sweep_all
 from harness.interrupts import held_back
-from harness.nemesis import Edge
+from harness.nemesis import Edge, Leaders
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 1.0  # for nodes to stop in order, before they are killed
@@ -49,7 +49,7 @@ class LocalCluster:
         self.tail: EventTail | None = None
         self.faults: LocalFaults | None = None
         self.clients: HttpClients | None = None
-        self._leader = (0, "")  # (term, node) as the nodes said
+        self._leaders = Leaders()
         self._ready: set[str] = set()
         self._dead: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -69,7 +69,7 @@ class LocalCluster:
 
     def inject(self, fault: Fault) -> None:
         assert self.faults is not None
-        self.faults.inject(fault, self._leader[1])
+        self.faults.inject(fault, self._leaders)
 
     def heal(self, fault: str) -> None:
         assert self.faults is not None
@@ -100,7 +100,7 @@ class LocalCluster:
             kind = event.get("kind", "")
             fields = {name: value for name, value in event.items() if name not in UNTOLD_FIELDS}
             if kind == "leader-elected":
-                self._leader = max(self._leader, (int(event["term"]), node))
+                self._leaders = self._leaders.elected(int(event["term"]), node)
             elif kind == "ready":
                 self.nodes[node].is_ready(int(event["pid"]))
                 with self._changed:

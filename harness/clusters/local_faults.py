@@ -21,7 +21,7 @@ from harness.clusters.fault_life import AGAIN_SECONDS, Abandoned, Evidence, Faul
 from harness.clusters.link_control import Links
 from harness.clusters.ports import HOST
 from harness.clusters.processes import NodeProcess
-from harness.nemesis import Edge, edges_of, targets_of
+from harness.nemesis import Edge, Leaders, edges_of, targets_of
 
 KILLED = -9  # the wait status of a process that signal 9 ended
 HOLD_SECONDS = 4.0  # how much longer a fault lasts whose target was held down by another until its end
@@ -238,9 +238,10 @@ class LocalFaults:
             return f"a probe from {first} to {second} before, during and after a cut: {', '.join(met)}"
         return ""
 
-    def inject(self, fault: Fault, leader: str) -> None:
+    def inject(self, fault: Fault, leaders: Leaders) -> None:
         """Starts a fault. Never raises for what the machine refuses: that is told."""
         nodes = self.site.nodes
+        leader = leaders.now
         order = [node for node in fault.parameters["order"] if node in nodes]
         running = [node for node in order if nodes[node].serving or (fault.family == "kill" and not nodes[node].down)]
         life = self._lives[fault.id] = FaultLife(fault, self._tell, leader=leader)
@@ -248,7 +249,7 @@ class LocalFaults:
             leader = running[0]  # the known leader is held down: another node stands in for the one to come
             life.resolved["stands_in_for_leader"] = leader
         if fault.family == "partition":
-            edges = edges_of(fault, leader, tuple(nodes))
+            edges = edges_of(fault, leader, tuple(nodes), leaders.before)
             life.resolved["edges"] = edges
             self._spawn(life, lambda: partition(life, self.site, edges))
         elif fault.family in {"kill", "pause"}:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.clusters.cluster import NANOSECONDS, Fault
-from harness.nemesis import FAMILIES, KILLS, PARTITIONS, draw_schedule, edges_of, targets_of
+from harness.nemesis import FAMILIES, KILLS, PARTITIONS, Leaders, draw_schedule, edges_of, targets_of
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
 
@@ -46,7 +46,7 @@ def test_faults_stay_inside_their_time_and_within_a_family_one_ends_before_the_n
     for family in FAMILIES:
         faults = [fault for fault in schedule(seed) if fault.family == family]
         assert all(3 * NANOSECONDS <= fault.at < fault.until <= 28 * NANOSECONDS for fault in faults)
-        assert all(one.until < two.at for one, two in itertools.pairwise(faults))
+        assert all(one.until <= two.at for one, two in itertools.pairwise(faults))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -54,6 +54,26 @@ def test_a_run_of_15_seconds_already_acts_on_the_leader_with_every_family(seed: 
     for family in FAMILIES:
         first = next(fault for fault in schedule(seed, seconds=15) if fault.family == family)
         assert "leader" in first.targets
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_leader_that_is_cut_off_is_not_killed_before_it_can_do_harm(seed: int) -> None:
+    """A planted bug that needs a deposed leader was missed by runs that killed it while it was cut off."""
+    first, second = [fault for fault in schedule(seed) if fault.family == "partition"][:2]
+    assert (first.kind, second.kind, second.at) == ("isolate-leader", "leaders-apart", first.until)
+    assert not any(fault.at < first.until for fault in schedule(seed) if fault.family != "partition")
+
+
+def test_whoever_was_isolated_is_kept_apart_from_the_new_leader_and_from_nobody_else() -> None:
+    leaders = Leaders().elected(1, "n4").elected(2, "n2")
+    assert edges_of(partition("leaders-apart"), leaders.now, NODES, leaders.before) == [("n2", "n4"), ("n4", "n2")]
+    assert len(edges_of(partition("leaders-apart"), "", NODES)) == 2
+
+
+def test_who_led_before_is_another_node_and_old_news_change_nothing() -> None:
+    leaders = Leaders().elected(1, "n1").elected(3, "n2").elected(4, "n2")
+    assert leaders == Leaders(4, "n2", "n1")
+    assert leaders.elected(2, "n5") == leaders
 
 
 def test_thirty_seconds_see_most_kinds() -> None:
@@ -64,8 +84,20 @@ def test_thirty_seconds_see_most_kinds() -> None:
 
 
 def test_halves_cut_both_ways_between_a_majority_and_a_minority() -> None:
-    edges = edges_of(partition("halves"), "n1", NODES)
+    edges = edges_of(partition("halves", leader="minority"), "n1", NODES)
     assert set(edges) == {(a, b) for a in NODES for b in NODES if (a in {"n1", "n2"}) != (b in {"n1", "n2"})}
+
+
+@pytest.mark.parametrize("leader", NODES)
+def test_halves_put_the_leader_where_the_schedule_says(leader: str) -> None:
+    for place, size in [("minority", 2), ("majority", 3)]:
+        edges = edges_of(partition("halves", leader=place), leader, NODES)
+        assert len({node for node, _ in edges} - {b for a, b in edges if a == leader}) == size
+
+
+@pytest.mark.parametrize("leader", NODES)
+def test_a_leader_is_never_the_bridge(leader: str) -> None:
+    assert any(leader in edge for edge in edges_of(partition("bridge"), leader, NODES))
 
 
 def test_isolating_the_leader_cuts_the_leader_of_that_moment() -> None:
