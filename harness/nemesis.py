@@ -5,8 +5,8 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 **The fault model.** Every fault here is one that Raft must survive (safety always; liveness once it has healed):
 
 - *partition*: a set of directed edges between nodes over which nothing passes, in the way of Jepsen's grudges. Clients
-  stand beside their home node and are cut off with it. Shapes: `halves` (a majority and a minority, which in three of
-  four cases has the leader), `isolate-one`, `isolate-leader`, `majority-ring` (every node sees a majority, no two the same
+  stand beside their home node and are cut off with it. Shapes: `halves` (a majority and a minority, which mostly has
+  the leader), `isolate-one`, `isolate-leader`, `majority-ring` (every node sees a majority, no two the same
   one), `bridge` (two halves that only one node connects; never the leader, whom nobody would miss there), `one-way` (a
   node is deaf, or mute) and `leaders-apart` (a leader and the one before it cannot speak to each other; all others speak
   to both, as in Cloudflare's outage of November 2020). The last follows upon a leader's isolation without a gap: whoever
@@ -18,8 +18,8 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 
 Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
 one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
-Each family acts on the leader first, and the families begin one after the other: a leader that is cut off and killed at
-once does none of the harm that it would do in office.
+Each family opens with what acts on the leader, and kills wait for partitions to have done so: a leader that is cut off
+and killed at once does none of the harm that it would do in office.
 Faults that no protocol of this kind survives (a lying fsync, a wiped disk under the old name) are not drawn.
 """
 
@@ -35,7 +35,6 @@ from harness.clusters.cluster import NANOSECONDS, Fault
 Edge = tuple[str, str]
 
 PARTITIONS = ("isolate-leader", "leaders-apart", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
-PARTITION_CARDS = (*PARTITIONS, "isolate-leader")  # once it ends at once, and once with the leaders apart for a while
 KILLS = ("leader", "one", "all", "majority", "leader", "minority")
 PAUSES = ("leader", "one", "minority")
 FAMILIES = ("partition", "kill", "pause")
@@ -55,11 +54,13 @@ class Tempo(msgspec.Struct, frozen=True):
 
 TEMPO = {
     "partition": Tempo(lasts=(1.8, 3.0), gap=(0.9, 1.5)),
-    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2), lead=5.0, share=0.4),
+    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2), lead=7.5, share=0.4),
     "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4), lead=9.0, share=0.6),
 }
 FIRST_SECONDS = (0.0, 0.5)
 ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
+FIRST_PARTITION = "partition-1"
+LEADER_IN_MINORITY = 0.75  # of halves; elsewhere few notice the cut
 STAGGER_SECONDS = (0.0, 0.04)
 
 
@@ -90,7 +91,7 @@ def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, 
         if until > end:
             return
         number += 1
-        deck = deck or _shuffled(draw, deal.cards, first_of_all=number == 1)
+        deck = deck or _shuffled(draw, deal, first_of_all=number == 1)
         order = list(node_ids)
         draw.shuffle(order)
         yield deal.make(f"{family}-{number}", deck[0], tuple(order), draw, at, until)
@@ -99,14 +100,15 @@ def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, 
         deck.pop(0)
 
 
-def _shuffled(draw: Random, cards: Sequence[str], *, first_of_all: bool) -> list[str]:
-    """A deck in random order; the run's first card always acts on the leader, the fault that every run must have seen."""
-    deck = list(cards)
+def _shuffled(draw: Random, deal: _Dealer, *, first_of_all: bool) -> list[str]:
+    """A deck in random order; the run's first one begins with the faults that every run, however short, should see."""
+    opening = deal.opening if first_of_all else ()
+    deck = list(deal.cards)
+    for card in opening:
+        deck.remove(card)
     draw.shuffle(deck)
-    if first_of_all:
-        first = cards[0]
-        deck.remove(first)
-        deck.insert(0, first)
+    if opening:
+        return [*opening, *deck]
     if "leaders-apart" in deck:
         deck.remove("leaders-apart")
         deck.insert(deck.index("isolate-leader") + 1, "leaders-apart")  # it parts those whom the isolation made two
@@ -118,8 +120,8 @@ def _partition(name: str, kind: str, order: tuple[str, ...], draw: Random, at: i
     targets: tuple[str, ...] = ()
     if kind == "isolate-leader":
         targets = ("leader",)
-    if kind == "halves":
-        parameters["leader"] = draw.choice(["minority", "minority", "minority", "majority"])
+    if kind == "halves" and (name == FIRST_PARTITION or draw.random() < LEADER_IN_MINORITY):
+        targets = ("leader",)
     if kind == "one-way":
         parameters["direction"] = draw.choice(["deaf", "mute"])
         targets = (draw.choice(["leader", "one"]),)
@@ -160,14 +162,18 @@ class Leaders(msgspec.Struct, frozen=True):
 
 
 class _Dealer(msgspec.Struct, frozen=True):
+    opening: tuple[str, ...]
     cards: tuple[str, ...]
     make: Callable[[str, str, tuple[str, ...], Random, int, int], Fault]
 
 
 _DEALERS = {
-    "partition": _Dealer(PARTITION_CARDS, _partition),
-    "kill": _Dealer(KILLS, _kill),
-    "pause": _Dealer(PAUSES, _pause),
+    # A leader is isolated once with an end at once, and once with an end by and by.
+    "partition": _Dealer(
+        ("halves", "isolate-leader", "leaders-apart"), (*PARTITIONS, "isolate-leader"), _partition
+    ),
+    "kill": _Dealer(("leader",), KILLS, _kill),
+    "pause": _Dealer(("leader",), PAUSES, _pause),
 }
 
 
@@ -199,7 +205,7 @@ def edges_of(fault: Fault, leader: str, node_ids: Sequence[str], before: str = "
     half = len(order) // 2
     match fault.kind:
         case "halves":
-            order = _placed(order, leader, 0 if fault.parameters.get("leader") == "minority" else half)
+            order = _placed(order, leader, 0 if fault.targets == ("leader",) else half)
             edges = _between(order[:half], order[half:])
         case "isolate-one":
             edges = _between(order[:1], order[1:])
@@ -257,8 +263,12 @@ def _one_way(targets: Sequence[str], order: Sequence[str], direction: str) -> li
 def describe(fault: Fault) -> str:
     """A fault in a few words, for progress lines and for the bands of the report."""
     who = ", ".join(fault.targets)
-    match fault.family:
-        case "partition":
-            return f"{fault.kind} ({fault.parameters['direction']})" if fault.kind == "one-way" else fault.kind
-        case _:
+    match fault.kind:
+        case "one-way":
+            return f"one-way ({who} {fault.parameters['direction']})"
+        case "halves":
+            return f"halves, {who} in the minority" if who else "halves"
+        case "kill" | "pause":
             return f"{fault.kind} {who}"
+        case _:
+            return fault.kind

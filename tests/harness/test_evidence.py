@@ -56,7 +56,7 @@ def test_with_a_nemesis_that_does_nothing_no_run_passes() -> None:
     seen.progress = [step for step in seen.progress if step.phase == "requested"]
     name, reasons = outcome(seen)
     assert name == "inconclusive"
-    assert "partition-1 (isolate-leader) shown to bite: asked evidence, seen requested" in reasons
+    assert "partition-1 (halves, leader in the minority) shown to bite: asked evidence, seen requested" in reasons
 
 
 def test_each_single_fault_must_have_been_shown_to_bite_and_to_heal() -> None:

@@ -18,7 +18,7 @@ def schedule(seed: int, families: tuple[str, ...] = FAMILIES, seconds: int = 30)
 
 
 def partition(kind: str, order: tuple[str, ...] = NODES, **more: object) -> Fault:
-    targets = ("leader",) if kind in {"isolate-leader", "one-way"} else ()
+    targets = ("leader",) if kind in {"halves", "isolate-leader", "one-way"} else ()
     return Fault("p", "partition", kind, targets, {"order": order, **more}, 0, 1)
 
 
@@ -59,9 +59,10 @@ def test_a_run_of_15_seconds_already_acts_on_the_leader_with_every_family(seed: 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_first_leader_that_is_cut_off_is_not_killed_before_it_can_do_harm(seed: int) -> None:
     """A planted bug that needs a deposed leader was missed by runs that killed it while it was cut off."""
-    first, second = [fault for fault in schedule(seed) if fault.family == "partition"][:2]
-    assert (first.kind, second.kind, second.at) == ("isolate-leader", "leaders-apart", first.until)
-    assert not any(fault.at < first.until for fault in schedule(seed) if fault.family != "partition")
+    halves, alone, apart = [fault for fault in schedule(seed) if fault.family == "partition"][:3]
+    assert [halves.kind, alone.kind, apart.kind] == ["halves", "isolate-leader", "leaders-apart"]
+    assert (halves.targets, apart.at) == (("leader",), alone.until)
+    assert not any(fault.at < halves.until for fault in schedule(seed) if fault.family != "partition")
 
 
 def test_whoever_was_isolated_is_kept_apart_from_the_new_leader_and_from_nobody_else() -> None:
@@ -84,14 +85,15 @@ def test_thirty_seconds_see_most_kinds() -> None:
 
 
 def test_halves_cut_both_ways_between_a_majority_and_a_minority() -> None:
-    edges = edges_of(partition("halves", leader="minority"), "n1", NODES)
+    edges = edges_of(partition("halves"), "n1", NODES)
     assert set(edges) == {(a, b) for a in NODES for b in NODES if (a in {"n1", "n2"}) != (b in {"n1", "n2"})}
 
 
 @pytest.mark.parametrize("leader", NODES)
 def test_halves_put_the_leader_where_the_schedule_says(leader: str) -> None:
-    for place, size in [("minority", 2), ("majority", 3)]:
-        edges = edges_of(partition("halves", leader=place), leader, NODES)
+    for targets, size in [(("leader",), 2), ((), 3)]:
+        fault = msgspec.structs.replace(partition("halves"), targets=targets)
+        edges = edges_of(fault, leader, NODES)
         assert len({node for node, _ in edges} - {b for a, b in edges if a == leader}) == size
 
 
