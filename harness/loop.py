@@ -44,6 +44,7 @@ class Loop:
     free: list[int]  # numbers of idle workers
     generator: Mix
     arrivals: Random
+    patience: Random  # how long a client waits for an answer: clients that all give up at the same moment test less
     starting: list[Fault]  # faults to come, earliest first
     start: int = 0  # cluster time at which the run began; everything recorded counts from here
     ending: list[Fault] = field(default_factory=list)  # faults under way, earliest end first
@@ -68,6 +69,7 @@ def new_loop(plan: Plan, cluster: Cluster, folder: RunFolder, observed: Observed
         free=list(range(plan.concurrency)),
         generator=Mix([WORKLOADS[name] for name in plan.workloads], plan.seed),
         arrivals=Random(f"{plan.seed}/arrivals"),  # noqa: S311 - a load, not a secret
+        patience=Random(f"{plan.seed}/patience"),  # noqa: S311 - as arrivals
         starting=list(observed.schedule),
     )
 
@@ -123,7 +125,8 @@ def _load(loop: Loop, end: int) -> None:
             if op is None:
                 next_arrival = at + MILLISECOND
                 break
-            _invoke(loop, op, "", loop.plan.operation_timeout_ms, loop.plan.attempt_timeout_ms)
+            attempt_ms = round(loop.plan.attempt_timeout_ms * loop.patience.uniform(0.5, 1.5))
+            _invoke(loop, op, "", loop.plan.operation_timeout_ms, attempt_ms)
             # Arrivals that found no free worker are not made up for later, but for the last tenth of a second.
             next_arrival = _after(loop, max(next_arrival, at - NANOSECONDS // 10))
         due = [end, *(fault.at for fault in loop.starting[:1]), *(fault.until for fault in loop.ending[:1])]

@@ -11,7 +11,8 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
   node is deaf, or mute) and `leaders-apart` (a leader and the one before it cannot speak to each other; all others speak
   to both, as in Cloudflare's outage of November 2020). The last follows upon a leader's isolation without a gap: whoever
   was deposed meanwhile comes back to everybody but the one who could tell it so first.
-- *kill*: SIGKILL, and after a while a restart on the same disk. Targets: `one`, `leader`, `minority`, `majority`, `all`.
+- *kill*: SIGKILL, and after a while a restart on the same disk. Targets: `one`, `leader`, `followers` (all but the leader,
+  who stays in office with nobody to agree), `minority`, `majority`, `all`.
   What was written to a file survives a kill even if it was not yet synced, so lost syncs are not shown by it. Several
   nodes die one after the other within a few tens of milliseconds, the leader last, as racks lose their power.
 - *pause*: SIGSTOP and SIGCONT, a stand-in for garbage collection, swapping and sleeping virtual machines.
@@ -19,7 +20,9 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
 one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
 Each family opens with what acts on the leader, and kills wait for partitions to have done so: a leader that is cut off
-and killed at once does none of the harm that it would do in office.
+and killed at once does none of the harm that it would do in office. Kills of most nodes then wait, if they need not wait
+long, for a partition that isolates somebody and outlasts the restart: whoever was cut off comes back to nodes that know
+no more than their disks do.
 Faults that no protocol of this kind survives (a lying fsync, a wiped disk under the old name) are not drawn.
 """
 
@@ -35,7 +38,7 @@ from harness.clusters.cluster import NANOSECONDS, Fault
 Edge = tuple[str, str]
 
 PARTITIONS = ("isolate-leader", "leaders-apart", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
-KILLS = ("leader", "one", "all", "majority", "leader", "minority")
+KILLS = ("leader", "all", "followers", "one", "majority", "leader", "minority")
 PAUSES = ("leader", "one", "minority")
 FAMILIES = ("partition", "kill", "pause")
 
@@ -53,13 +56,16 @@ class Tempo(msgspec.Struct, frozen=True):
 
 
 TEMPO = {
-    "partition": Tempo(lasts=(1.8, 3.0), gap=(0.9, 1.5)),
-    "kill": Tempo(lasts=(0.4, 1.2), gap=(1.8, 3.2), lead=7.5, share=0.4),
+    "partition": Tempo(lasts=(2.2, 3.2), gap=(0.9, 1.5)),
+    "kill": Tempo(lasts=(0.4, 1.0), gap=(1.4, 2.6), lead=6.5, share=0.4),
     "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4), lead=9.0, share=0.6),
 }
 FIRST_SECONDS = (0.0, 0.5)
+MOST_WAIT_SECONDS = 6.0  # of a kill of most nodes for an isolation to meet
+INTO_ISOLATION_SECONDS = (0.2, 0.5)
 ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
 FIRST_PARTITION = "partition-1"
+ISOLATIONS = ("halves", "isolate-leader", "isolate-one")
 LEADER_IN_MINORITY = 0.75  # of halves; elsewhere few notice the cut
 STAGGER_SECONDS = (0.0, 0.04)
 
@@ -70,16 +76,19 @@ def draw_schedule(
     """The faults of one run between `start` and `end` (ns by the cluster's clock), sorted by their start.
 
     The schedule depends on its arguments alone. Each family draws from a stream of its own, so that leaving one family
-    out does not change the others (a choice belongs to a named entity: FoundationDB, simulation.md section 1).
+    out does not change what the others do (a choice belongs to a named entity: FoundationDB, simulation.md section 1).
     """
     faults: list[Fault] = []
-    for family in families:
+    for family in sorted(families, key=FAMILIES.index):  # partitions first: kills wait for some of them
         draw = Random(f"{seed}/nemesis/{family}")  # noqa: S311 - a schedule, not a secret
-        faults.extend(_timeline(family, draw, tuple(node_ids), start, end))
+        isolations = [fault.at for fault in faults if fault.kind in ISOLATIONS]
+        faults.extend(_timeline(family, draw, tuple(node_ids), start, end, isolations))
     return tuple(sorted(faults, key=lambda fault: (fault.at, fault.id)))
 
 
-def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, end: int) -> Iterator[Fault]:
+def _timeline(
+    family: str, draw: Random, node_ids: tuple[str, ...], start: int, end: int, isolations: Sequence[int]
+) -> Iterator[Fault]:
     tempo = TEMPO[family]
     deal = _DEALERS[family]
     deck: list[str] = []
@@ -87,11 +96,15 @@ def _timeline(family: str, draw: Random, node_ids: tuple[str, ...], start: int, 
     at = start + round(lead + draw.uniform(*FIRST_SECONDS) * NANOSECONDS)
     number = 0
     while True:
-        until = at + round(draw.uniform(*tempo.lasts) * NANOSECONDS)
-        if until > end:
-            return
         number += 1
         deck = deck or _shuffled(draw, deal, first_of_all=number == 1)
+        lasts, into = draw.uniform(*tempo.lasts), draw.uniform(*INTO_ISOLATION_SECONDS)
+        if family == "kill" and deck[0] in {"all", "majority"}:
+            near = [each for each in isolations if at <= each < at + MOST_WAIT_SECONDS * NANOSECONDS]
+            at = near[0] + round(into * NANOSECONDS) if near else at
+        until = at + round(lasts * NANOSECONDS)
+        if until > end:
+            return
         order = list(node_ids)
         draw.shuffle(order)
         yield deal.make(f"{family}-{number}", deck[0], tuple(order), draw, at, until)
@@ -170,9 +183,9 @@ class _Dealer(msgspec.Struct, frozen=True):
 _DEALERS = {
     # A leader is isolated once with an end at once, and once with an end by and by.
     "partition": _Dealer(
-        ("halves", "isolate-leader", "leaders-apart"), (*PARTITIONS, "isolate-leader"), _partition
+        ("halves", "isolate-leader", "leaders-apart", "isolate-one"), (*PARTITIONS, "isolate-leader"), _partition
     ),
-    "kill": _Dealer(("leader",), KILLS, _kill),
+    "kill": _Dealer(("leader", "all", "followers"), KILLS, _kill),
     "pause": _Dealer(("leader",), PAUSES, _pause),
 }
 
@@ -189,6 +202,8 @@ def targets_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> tuple[str,
     for target in fault.targets:
         if target == "leader":
             chosen.append(leader or order[0])
+        elif target == "followers":
+            chosen.extend(node for node in order if node != (leader or order[0]))
         elif target in counts:
             chosen.extend(order[: counts[target]])
         else:

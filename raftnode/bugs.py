@@ -182,7 +182,7 @@ _LIBRARY = (
         source='34: "aborted reads" in Jepsen\'s analysis of Redis-Raft 1b3fbf6',
     ),
     _bug(
-        replace(CURRENT, name="no-dedup", machine=replace(KEY_VALUE, recall=recall_nothing)),
+        replace(CURRENT, name="no-dedup", machine=replace(KEY_VALUE, recall=recall_nothing), limits=LONG_OFFICE),
         breaks="a repeated request gets the first answer and is applied once (paper 8, thesis 6.3)",
         caught_by="append: an element stands twice in its list when an answer was lost and the client asked again",
         source="37: ktoso/akka-raft#64",

@@ -57,8 +57,8 @@ class Fault(msgspec.Struct, frozen=True):
 
     id: str
     family: str  # partition | kill | pause
-    kind: str  # partition: halves, isolate-one, isolate-leader, majority-ring, bridge, one-way; kill, pause: -
-    targets: tuple[str, ...]  # node ids, or one of: leader, one, minority, majority, all (drawn by `order` below)
+    kind: str  # partition: its shape; else the family
+    targets: tuple[str, ...]  # node ids, or what `harness/nemesis.py` resolves: leader, one, followers, ...
     parameters: dict[str, Any]  # always has "order": a permutation of the node ids, drawn from the seed
     at: int
     until: int

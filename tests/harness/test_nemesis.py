@@ -37,8 +37,18 @@ def test_a_schedule_survives_its_file() -> None:
 
 
 def test_leaving_a_family_out_does_not_change_the_others() -> None:
-    alone = schedule(7, ("kill",))
-    assert alone == tuple(fault for fault in schedule(7) if fault.family == "kill")
+    alone = schedule(7, ("partition", "pause"))
+    assert alone == tuple(fault for fault in schedule(7) if fault.family != "kill")
+    kills = [(fault.targets, fault.parameters) for fault in schedule(7) if fault.family == "kill"]
+    assert [(fault.targets, fault.parameters) for fault in schedule(7, ("kill",))][: len(kills)] == kills
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everybody_is_killed_once_while_somebody_is_cut_off_and_back_before_the_cut_ends(seed: int) -> None:
+    faults = schedule(seed)
+    isolations = [fault for fault in faults if fault.kind in {"halves", "isolate-leader", "isolate-one"}]
+    everybody = next(fault for fault in faults if fault.targets == ("all",))
+    assert any(cut.at < everybody.at and everybody.until + NANOSECONDS // 2 < cut.until for cut in isolations)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -141,10 +151,13 @@ def test_an_unknown_shape_is_refused_by_name() -> None:
         edges_of(partition("star"), "n1", NODES)
 
 
-@pytest.mark.parametrize("target, count", [("one", 1), ("leader", 1), ("minority", 2), ("majority", 3), ("all", 5)])
+@pytest.mark.parametrize(
+    "target, count", [("one", 1), ("leader", 1), ("followers", 4), ("minority", 2), ("majority", 3), ("all", 5)]
+)
 def test_symbolic_targets_are_resolved_with_the_leader_last(target: str, count: int) -> None:
     fault = Fault("k", "kill", "kill", (target,), {"order": NODES, "stagger_ns": 0}, 0, 1)
     chosen = targets_of(fault, "n1", NODES)
     assert len(chosen) == count
+    assert ("n1" in chosen) == (target != "followers")
     if "n1" in chosen:
         assert chosen[-1] == "n1"
