@@ -44,7 +44,9 @@ class Loop:
     free: list[int]  # numbers of idle workers
     generator: Mix
     arrivals: Random
-    patience: Random  # how long a client waits for an answer: clients that all give up at the same moment test less
+    patience: (
+        Random  # of clients: those that a cut has brought into step would all give up, and ask anew, at one moment
+    )
     starting: list[Fault]  # faults to come, earliest first
     start: int = 0  # cluster time at which the run began; everything recorded counts from here
     ending: list[Fault] = field(default_factory=list)  # faults under way, earliest end first
@@ -125,8 +127,7 @@ def _load(loop: Loop, end: int) -> None:
             if op is None:
                 next_arrival = at + MILLISECOND
                 break
-            attempt_ms = round(loop.plan.attempt_timeout_ms * loop.patience.uniform(0.5, 1.5))
-            _invoke(loop, op, "", loop.plan.operation_timeout_ms, attempt_ms)
+            _invoke(loop, op, "", *_timeouts(loop))
             # Arrivals that found no free worker are not made up for later, but for the last tenth of a second.
             next_arrival = _after(loop, max(next_arrival, at - NANOSECONDS // 10))
         due = [end, *(fault.at for fault in loop.starting[:1]), *(fault.until for fault in loop.ending[:1])]
@@ -134,6 +135,12 @@ def _load(loop: Loop, end: int) -> None:
             due.append(next_arrival)
         _tell(loop, at)
         _poll(loop, loop.start + min(due))
+
+
+def _timeouts(loop: Loop) -> tuple[int, int]:
+    """How long one client waits in all, and for one attempt, in milliseconds."""
+    plan, draw = loop.plan, loop.patience.uniform
+    return round(plan.operation_timeout_ms * draw(0.7, 1.3)), round(plan.attempt_timeout_ms * draw(0.5, 1.5))
 
 
 def _after(loop: Loop, arrival: int) -> int:

@@ -20,9 +20,9 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
 Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
 one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
 Each family opens with what acts on the leader, and kills wait for partitions to have done so: a leader that is cut off
-and killed at once does none of the harm that it would do in office. Kills of most nodes then wait, if they need not wait
-long, for a partition that isolates somebody and outlasts the restart: whoever was cut off comes back to nodes that know
-no more than their disks do.
+and killed at once does none of the harm that it would do in office. Some kills then wait for a partition to meet, if that
+is not long: of most nodes, while somebody is cut off who comes back to nodes that know no more than their disks do; of
+the followers, while the one that leads can have all but one of them back.
 Faults that no protocol of this kind survives (a lying fsync, a wiped disk under the old name) are not drawn.
 """
 
@@ -55,17 +55,25 @@ class Tempo(msgspec.Struct, frozen=True):
     share: float = 0.0
 
 
+class Meeting(msgspec.Struct, frozen=True):
+    """Which partitions a kill waits for, how long after their start it comes, and how long they outlast it, in seconds."""
+
+    kinds: tuple[str, ...]
+    into: tuple[float, float]
+    outlast: float
+
+
 TEMPO = {
     "partition": Tempo(lasts=(2.2, 3.2), gap=(0.9, 1.5)),
-    "kill": Tempo(lasts=(0.4, 1.0), gap=(1.4, 2.6), lead=6.5, share=0.4),
+    "kill": Tempo(lasts=(0.4, 0.9), gap=(1.2, 2.4), lead=5.0, share=0.4),
     "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4), lead=9.0, share=0.6),
 }
+RESTART = Meeting(("halves", "isolate-leader", "isolate-one"), (0.2, 0.5), 0.9)
+MEETINGS = {"all": RESTART, "majority": RESTART, "followers": Meeting(("leaders-apart",), (0.8, 1.2), 0.0)}
 FIRST_SECONDS = (0.0, 0.5)
-MOST_WAIT_SECONDS = 6.0  # of a kill of most nodes for an isolation to meet
-INTO_ISOLATION_SECONDS = (0.2, 0.5)
+MOST_WAIT_SECONDS = 6.0  # of a kill for a partition to meet
 ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
 FIRST_PARTITION = "partition-1"
-ISOLATIONS = ("halves", "isolate-leader", "isolate-one")
 LEADER_IN_MINORITY = 0.75  # of halves; elsewhere few notice the cut
 STAGGER_SECONDS = (0.0, 0.04)
 
@@ -81,13 +89,13 @@ def draw_schedule(
     faults: list[Fault] = []
     for family in sorted(families, key=FAMILIES.index):  # partitions first: kills wait for some of them
         draw = Random(f"{seed}/nemesis/{family}")  # noqa: S311 - a schedule, not a secret
-        isolations = [fault.at for fault in faults if fault.kind in ISOLATIONS]
-        faults.extend(_timeline(family, draw, tuple(node_ids), start, end, isolations))
+        partitions = [fault for fault in faults if fault.family == "partition"]
+        faults.extend(_timeline(family, draw, tuple(node_ids), start, end, partitions))
     return tuple(sorted(faults, key=lambda fault: (fault.at, fault.id)))
 
 
 def _timeline(
-    family: str, draw: Random, node_ids: tuple[str, ...], start: int, end: int, isolations: Sequence[int]
+    family: str, draw: Random, node_ids: tuple[str, ...], start: int, end: int, partitions: Sequence[Fault]
 ) -> Iterator[Fault]:
     tempo = TEMPO[family]
     deal = _DEALERS[family]
@@ -98,11 +106,10 @@ def _timeline(
     while True:
         number += 1
         deck = deck or _shuffled(draw, deal, first_of_all=number == 1)
-        lasts, into = draw.uniform(*tempo.lasts), draw.uniform(*INTO_ISOLATION_SECONDS)
-        if family == "kill" and deck[0] in {"all", "majority"}:
-            near = [each for each in isolations if at <= each < at + MOST_WAIT_SECONDS * NANOSECONDS]
-            at = near[0] + round(into * NANOSECONDS) if near else at
-        until = at + round(lasts * NANOSECONDS)
+        lasts = round(draw.uniform(*tempo.lasts) * NANOSECONDS)
+        if family == "kill" and deck[0] in MEETINGS:
+            at = _meeting(MEETINGS[deck[0]], draw, at, lasts, partitions)
+        until = at + lasts
         if until > end:
             return
         order = list(node_ids)
@@ -111,6 +118,16 @@ def _timeline(
         pause = draw.uniform(*tempo.gap) * NANOSECONDS
         at = until if deck[:2] == ISOLATED_THEN_APART else until + round(pause)
         deck.pop(0)
+
+
+def _meeting(meeting: Meeting, draw: Random, at: int, lasts: int, partitions: Sequence[Fault]) -> int:
+    """When a kill that could come at `at` and lasts so long meets a partition; `at` itself where it would wait too long."""
+    into, outlast = round(draw.uniform(*meeting.into) * NANOSECONDS), round(meeting.outlast * NANOSECONDS)
+    for cut in partitions:
+        moment = max(at, cut.at + into)
+        if cut.kind in meeting.kinds and moment + lasts + outlast <= cut.until:
+            return moment if moment <= at + MOST_WAIT_SECONDS * NANOSECONDS else at
+    return at
 
 
 def _shuffled(draw: Random, deal: _Dealer, *, first_of_all: bool) -> list[str]:
@@ -183,9 +200,11 @@ class _Dealer(msgspec.Struct, frozen=True):
 _DEALERS = {
     # A leader is isolated once with an end at once, and once with an end by and by.
     "partition": _Dealer(
-        ("halves", "isolate-leader", "leaders-apart", "isolate-one"), (*PARTITIONS, "isolate-leader"), _partition
+        ("halves", "isolate-leader", "leaders-apart", "isolate-one", "isolate-leader"),
+        (*PARTITIONS, "isolate-leader"),
+        _partition,
     ),
-    "kill": _Dealer(("leader", "all", "followers"), KILLS, _kill),
+    "kill": _Dealer(("followers", "leader", "all"), KILLS, _kill),
     "pause": _Dealer(("leader",), PAUSES, _pause),
 }
 

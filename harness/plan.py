@@ -39,8 +39,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     build: str = "current"
     out: str = "results"
     name: str = "runs"  # the folder below `out`; a campaign's name
-    operation_timeout_ms: int = 1000
-    attempt_timeout_ms: int = 500  # the mean: each operation draws its own, between half and one and a half of it
+    operation_timeout_ms: int = 1000  # the mean: each operation draws its own
+    attempt_timeout_ms: int = 500  # as operation_timeout_ms
     recovery_seconds: float = 20.0  # how long the healed cluster may take to elect a leader and to answer
     check_seconds: float = 120.0  # the checker's budget
 

@@ -176,7 +176,7 @@ async def try_nodes(
     while (left := end - loop.time()) > 0:
         attempt, leader = await _attempt(clients, client, node, min(attempt_seconds, left), method, path, body, headers)
         attempts.append(attempt)
-        if _is_answer(attempt):
+        if _is_answer(attempt, method):
             if attempt.status == 200 and method != "GET":
                 clients.leaders[client.home] = node
             break
@@ -195,9 +195,13 @@ def _next(nodes: tuple[str, ...], node: str) -> str:
     return nodes[(nodes.index(node) + 1) % len(nodes)]
 
 
-def _is_answer(attempt: Attempt) -> bool:
-    """Whether another attempt could not say anything else: an answer of the store, or a request that is wrong in itself."""
-    return attempt.status == 200 or 400 <= attempt.status < 500
+def _is_answer(attempt: Attempt, method: str) -> bool:
+    """Whether another attempt could not say anything else: an answer of the store, or a request that is wrong in itself.
+
+    So it is with a node that took an update in, waited for it in vain, and says that it certainly did not happen.
+    """
+    given_up = attempt.status == 504 and attempt.definite and method != "GET"
+    return attempt.status == 200 or 400 <= attempt.status < 500 or given_up
 
 
 async def _attempt(

@@ -269,6 +269,16 @@ def test_every_worker_stands_beside_its_home_on_links_of_its_own(nodes: Scripted
         others.close()
 
 
+def test_a_node_that_gave_an_update_up_and_says_that_it_did_not_happen_is_believed(
+    nodes: ScriptedNodes, asking: Asking
+) -> None:
+    """Another attempt could only end without an answer, and hide behind `info` what the node has promised."""
+    nodes.reacts.update(dict.fromkeys(NODES, always(refused(504, "timeout", definite=True))))
+    (given_up,) = asking.ask("write", 1)
+    assert (given_up.status, given_up.definite) == (504, True)
+    assert len(asking.ask("read")) > 1
+
+
 def test_without_a_session_there_is_no_beginning(nodes: ScriptedNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.clusters.http.PREPARE_SECONDS", 0.5)
     nodes.reacts["/sessions"] = always(NO_LEADER)
