@@ -71,7 +71,7 @@ TEMPO = {
 RESTART = Meeting(("halves", "isolate-leader", "isolate-one"), (0.2, 0.5), 0.9)
 MEETINGS = {"all": RESTART, "majority": RESTART, "followers": Meeting(("leaders-apart",), (0.8, 1.2), 0.0)}
 FIRST_SECONDS = (0.0, 0.5)
-MOST_WAIT_SECONDS = 6.0  # of a kill for a partition to meet
+MOST_WAIT = 0.25  # of the time of faults, for a kill to meet a partition
 ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
 FIRST_PARTITION = "partition-1"
 LEADER_IN_MINORITY = 0.75  # of halves; elsewhere few notice the cut
@@ -108,7 +108,8 @@ def _timeline(
         deck = deck or _shuffled(draw, deal, first_of_all=number == 1)
         lasts = round(draw.uniform(*tempo.lasts) * NANOSECONDS)
         if family == "kill" and deck[0] in MEETINGS:
-            at = _meeting(MEETINGS[deck[0]], draw, at, lasts, partitions)
+            latest = at + round(MOST_WAIT * (end - start))
+            at = _meeting(MEETINGS[deck[0]], draw, at, latest, lasts, partitions)
         until = at + lasts
         if until > end:
             return
@@ -120,13 +121,13 @@ def _timeline(
         deck.pop(0)
 
 
-def _meeting(meeting: Meeting, draw: Random, at: int, lasts: int, partitions: Sequence[Fault]) -> int:
-    """When a kill that could come at `at` and lasts so long meets a partition; `at` itself where it would wait too long."""
+def _meeting(meeting: Meeting, draw: Random, at: int, latest: int, lasts: int, partitions: Sequence[Fault]) -> int:
+    """When a kill that lasts so long meets a partition, from `at` to `latest`; `at` where there is none to meet."""
     into, outlast = round(draw.uniform(*meeting.into) * NANOSECONDS), round(meeting.outlast * NANOSECONDS)
     for cut in partitions:
         moment = max(at, cut.at + into)
-        if cut.kind in meeting.kinds and moment + lasts + outlast <= cut.until:
-            return moment if moment <= at + MOST_WAIT_SECONDS * NANOSECONDS else at
+        if cut.kind in meeting.kinds and moment <= latest and moment + lasts + outlast <= cut.until:
+            return moment
     return at
 
 
