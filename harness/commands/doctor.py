@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import tempfile
@@ -24,11 +25,14 @@ from harness.run import OPENERS
 HELP = """Say what this machine can do, cluster by cluster and fault by fault.
 
 Each cluster is really started (three nodes), and each family of faults tried on it; then all is removed again.
+
 Exit status: 0 if bare `splitbrain run` can work here, else 4.
 
-Example:
+Examples:
 
   splitbrain doctor
+
+  splitbrain doctor --json
 """
 
 INFRASTRUCTURE = 4
@@ -50,18 +54,24 @@ def add_to(app: typer.Typer) -> None:
 def command(json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
     say = (Quiet() if json else watcher()).say
     findings = [
-        Finding("python", works=True, says=platform.python_version()),
+        Finding("python", works=True, says=f"{platform.python_version()}, {os.cpu_count()} processors"),
         _program("git", "for --build git:<rev>"),
+        _program("chromium", "only for the tests that open a report"),
         *(finding for name in OPENERS for finding in _cluster(name, say)),
     ]
     works = all(finding.works for finding in findings if finding.what.startswith("local"))
     if json:
         as_json({"works": works, "findings": findings})
     else:
-        table = Table("what", "", "", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
         for finding in findings:
             table.add_row(finding.what, "[green]yes[/]" if finding.works else "[red]no[/]", escape(finding.says))
         console().print(table)
+        console().print(
+            "\n`./splitbrain run` works on this machine."
+            if works
+            else "\n`./splitbrain run` cannot work on this machine: see what is `no` for local."
+        )
     raise typer.Exit(0 if works else INFRASTRUCTURE)
 
 
@@ -86,7 +96,9 @@ def _cluster(name: str, say: Callable[[str], None]) -> Iterator[Finding]:
             yield Finding(f"{name} cluster", works=True, says="three nodes answered")
             for family in FAMILIES:
                 refusal = cluster.can(family)
-                yield Finding(f"{name} {family}", works=refusal is None, says=refusal.reason if refusal else "tried")
+                yield Finding(
+                    f"{name} {family}", works=refusal is None, says=refusal.reason if refusal else "can be done to it"
+                )
         except ClusterError as error:
             yield Finding(f"{name} cluster", works=False, says=str(error))
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -11,7 +11,7 @@ from rich.table import Table
 from checker import MODELS
 from harness import nemesis
 from harness.commands.answer import JSON_HELP, as_json, console
-from harness.plan import known
+from harness.plan import UsageError, known
 from raftnode.bugs import BUGS
 from workloads.catalog import WORKLOADS
 
@@ -25,9 +25,9 @@ Examples:
 """
 
 FAULTS = {
-    "partition": ("cuts the network along " + ", ".join(nemesis.PARTITIONS)),
-    "kill": "kill -9 and restart of " + ", ".join(dict.fromkeys(nemesis.KILLS)),
-    "pause": "SIGSTOP and SIGCONT of " + ", ".join(nemesis.PAUSES),
+    "partition": ("cuts the network between nodes, and clients with it", nemesis.PARTITIONS),
+    "kill": ("kill -9, and a restart from what the disk kept", nemesis.KILLS),
+    "pause": ("SIGSTOP and SIGCONT: a node that stands still and then goes on", nemesis.PAUSES),
 }
 
 
@@ -37,9 +37,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="workloads, faults, bugs or models")],
+    what: Annotated[str, typer.Argument(help="workloads, faults, bugs or models", show_default=False)] = "",
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
+    if not what:
+        raise UsageError(f"say what to list: {', '.join(TABLES)}")
     rows = TABLES[known("list", what, TABLES)]()
     if json:
         as_json({what: rows})
@@ -50,26 +52,27 @@ def command(
         table.add_column(style="dim", min_width=9)
         table.add_column()
         screen.print(f"[bold]{row['name']}[/]")
-        for name, text in row.items():
-            if name != "name" and text:
-                table.add_row(f"  {name}", escape(text))
+        for name, value in row.items():
+            if name != "name" and value:
+                text = ", ".join(value) if isinstance(value, list) else str(value)
+                table.add_row(f"  {name.replace('_', ' ')}", escape(text))
         screen.print(table)
 
 
-def _workloads() -> list[dict[str, str]]:
-    return [{"name": each.name, "model": each.model, "says": each.says} for each in WORKLOADS.values()]
+def _workloads() -> list[dict[str, Any]]:
+    return [{"name": each.name, "says": each.says, "model": each.model} for each in WORKLOADS.values()]
 
 
-def _faults() -> list[dict[str, str]]:
-    return [{"name": name, "says": FAULTS[name]} for name in nemesis.FAMILIES]
+def _faults() -> list[dict[str, Any]]:
+    return [{"name": name, "says": says, "kinds": list(dict.fromkeys(kinds))} for name, (says, kinds) in FAULTS.items()]
 
 
-def _bugs() -> list[dict[str, str]]:
+def _bugs() -> list[dict[str, Any]]:
     return [
         {
             "name": bug.name,
             "breaks": bug.breaks,
-            "caught by": bug.caught_by,
+            "caught_by": bug.caught_by,
             "resembles": bug.source,
             "command": bug.command,
             "note": "too rare in real time: left to the simulator" if bug.rare else "",
@@ -78,7 +81,7 @@ def _bugs() -> list[dict[str, str]]:
     ]
 
 
-def _models() -> list[dict[str, str]]:
+def _models() -> list[dict[str, Any]]:
     return [{"name": name, "says": (model.__doc__ or "").splitlines()[0]} for name, model in MODELS.items()]
 
 

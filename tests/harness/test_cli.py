@@ -75,6 +75,7 @@ def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) 
         (("run", "--colour", "red"), "--colour"),
         (("rnu",), "unknown command 'rnu'; did you mean run?"),
         (("list", "bug"), "unknown list 'bug'; did you mean bugs?"),
+        (("list",), "say what to list: workloads, faults, bugs, models"),
         (("check", "no-such-file.jsonl"), "no-such-file.jsonl"),
         (("check", "README.md", "--model", "regster"), "unknown model 'regster'; did you mean register"),
         (("check", "README.md", "--init", "{"), "--init must be a JSON value"),
