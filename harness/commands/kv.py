@@ -30,7 +30,14 @@ Examples:
   splitbrain kv append list '"a"' --endpoints n1=http://127.0.0.1:7600,n2=http://127.0.0.1:7601
 """
 
-ARGUMENTS = {"get": 1, "put": 2, "cas": 3, "append": 2, "delete": 1, "status": 0}
+ARGUMENTS = {
+    "get": "KEY",
+    "put": "KEY VALUE",
+    "cas": "KEY OLD NEW",
+    "append": "KEY ELEMENT",
+    "delete": "KEY",
+    "status": "",
+}
 NOT_AS_EXPECTED = 1
 
 
@@ -52,10 +59,13 @@ def command(
     if what not in ARGUMENTS:
         raise UsageError(f"unknown kv command {what!r}; known: {', '.join(ARGUMENTS)}")
     arguments = words or []
-    if len(arguments) != ARGUMENTS[what]:
+    if len(arguments) != len(ARGUMENTS[what].split()):
+        wanted = ARGUMENTS[what] or "nothing"
         raise UsageError(
-            f"kv {what} takes {ARGUMENTS[what]} arguments, not {len(arguments)}; see `splitbrain kv --help`"
+            f"kv {what} takes {wanted}, not {' '.join(arguments) or 'nothing'}; see `splitbrain kv --help`"
         )
+    if seconds <= 0:
+        raise UsageError(f"--timeout must be a number of seconds above 0, not {seconds:g}")
     urls = _parse(endpoints) if endpoints else known_endpoints()
     if not urls:
         raise UsageError("no cluster to play with runs here; start one with `splitbrain node`, or give --endpoints")
@@ -66,6 +76,8 @@ def command(
         _tell({"swapped": False, "actual": error.actual}, json=json)
         raise typer.Exit(NOT_AS_EXPECTED) from error
     except KvError as error:
+        if error.code.startswith("bad-") or error.code == "too-large":
+            raise UsageError(str(error)) from error
         raise ClusterError(str(error)) from error
     _tell(answer, json=json)
     if answer.get("found") is False or answer.get("existed") is False:
