@@ -21,7 +21,10 @@ from raftnode.http_api import BODY_LIMIT, HEADER_LIMIT, Call, Page, read_call
 SLOW_SECONDS = 10.0  # for a whole request to arrive from its first byte on, and for an answer to be taken
 IDLE_SECONDS = 75.0  # a connection without a request
 LINGER_SECONDS = 2.0  # after an error that closes: the rest of what the client sends is read and thrown away so long
-PIPELINE_LIMIT = 32  # more requests than this waiting on one connection: nothing more is read from it
+PIPELINE_LIMIT = (
+    32  # more requests than this waiting on one connection, or bodies of more than BODY_LIMIT: it is not read
+)
+BUFFERED_LIMIT = 256 * 1024 * 1024  # bytes of bodies that wait on all connections together, whole or not
 
 _HEADS = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
@@ -49,6 +52,7 @@ class RequestReader:
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self.ready: deque[tuple[Call | HttpAnswer, bool]] = deque()
+        self.held = 0  # bytes of bodies that are here, whole or not
         self.begun = False  # a request has begun and is not complete
         self.in_head = False  # ... and its headers are not complete
         self.ended = False
@@ -71,6 +75,13 @@ class RequestReader:
             # A single header that never ends is seen by no callback.
             self._head_fed += len(data)
             self._check_head()
+
+    def take(self) -> tuple[Call | HttpAnswer, bool]:
+        """The first of `ready`, which must not be empty."""
+        call, keep_alive = self.ready.popleft()
+        if isinstance(call, Call):
+            self.held -= len(call.body)
+        return call, keep_alive
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         if not self.ended:
@@ -118,9 +129,11 @@ class RequestReader:
         if self._size > BODY_LIMIT:
             self._refuse_body()
         else:
+            self.held += len(part)
             self._body.append(part)
 
     def _refuse_body(self) -> None:
+        self.held -= sum(map(len, self._body))
         self._body.clear()
         self._refuse(413, "too-large", f"a body may have {BODY_LIMIT} bytes")
 
@@ -152,6 +165,7 @@ class ConnectionTable:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.evicted = 0  # closed to make room
+        self.buffered = 0  # bytes of bodies on all open connections
         self._open: dict[ClientConnection, None] = {}
 
     def __len__(self) -> int:
@@ -167,7 +181,20 @@ class ConnectionTable:
             victim.abort()
 
     def remove(self, connection: ClientConnection) -> None:
-        self._open.pop(connection, None)
+        if connection in self._open:
+            del self._open[connection]
+            self.buffered -= connection.held
+
+    def hold(self, connection: ClientConnection, change: int) -> None:
+        """So many more bytes wait on this connection. Where all together are too many, whoever has the most must go."""
+        if connection not in self._open:
+            return
+        self.buffered += change
+        if change > 0 and self.buffered > BUFFERED_LIMIT:
+            self.evicted += 1
+            victim = max(self._open, key=lambda one: one.held)
+            self.remove(victim)
+            victim.abort()
 
     def sweep(self, now: float) -> None:
         """Closes whoever is too slow; `now` by the loop's clock, in seconds."""
@@ -187,6 +214,7 @@ class ClientConnection(asyncio.Protocol):
         self._table = table
         self._loop = loop
         self._reader = RequestReader()
+        self.held = 0  # bytes of bodies here, as the table counts them
         self._transport: asyncio.Transport | None = None  # None before the connection is made and after it is lost
         self._token = 0  # of the question under way; 0 = none
         self._asked: Asked | None = None
@@ -217,12 +245,13 @@ class ClientConnection(asyncio.Protocol):
         if not reader.begun:
             self._since = self._loop.time()
         reader.feed(data)
+        self._count_held()
         if reader.wants_continue and not self._token and not reader.ready:
             reader.wants_continue = False
             self._transport.write(_CONTINUE)
         if reader.ready and not self._token:
             self._go_on()
-        if len(reader.ready) > PIPELINE_LIMIT:
+        if self._holds_too_much():
             self._pause()
 
     def eof_received(self) -> bool:
@@ -273,6 +302,13 @@ class ClientConnection(asyncio.Protocol):
 
     # --- one call after the other
 
+    def _count_held(self) -> None:
+        change, self.held = self._reader.held - self.held, self._reader.held
+        self._table.hold(self, change)
+
+    def _holds_too_much(self) -> bool:
+        return len(self._reader.ready) > PIPELINE_LIMIT or self._reader.held > BODY_LIMIT
+
     def _pause(self) -> None:
         if self._transport is not None and not self._draining:
             self._paused = True
@@ -281,7 +317,7 @@ class ClientConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         ready = self._reader.ready
         while ready and not self._token and not self._write_blocked and self._transport is not None:
-            call, self._keep_alive = ready.popleft()
+            call, self._keep_alive = self._reader.take()
             result = read_call(call) if isinstance(call, Call) else call
             if isinstance(result, Asked):
                 self._asked = result
@@ -291,11 +327,12 @@ class ClientConnection(asyncio.Protocol):
             answer = self._door.page(result) if isinstance(result, Page) else result
             self._door.count(route, answer.status)
             self._write(answer, keep_alive=self._keep_alive)
+        self._count_held()
         if self._transport is None or self._draining:
             return
         if not ready and not self._token and (self._no_more or self._reader.ended):
             self._transport.close()
-        elif self._paused and len(ready) <= PIPELINE_LIMIT:
+        elif self._paused and not self._holds_too_much():
             self._paused = False
             self._transport.resume_reading()
 

@@ -362,6 +362,7 @@ def gauges(node: Node) -> list[Sample]:
         ),
         Sample("requests_waiting", "Clients that wait for an answer.", len(node.waiting)),
         Sample("connections", "Open connections of clients.", len(node.table)),
+        Sample("bodies_buffered_bytes", "Bodies of requests that wait, whole or not.", node.table.buffered),
         Sample(
             "connections_evicted_total", "Clients' connections closed to make room.", node.table.evicted, (), "counter"
         ),
