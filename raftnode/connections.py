@@ -63,7 +63,7 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         if self.ended:
             return
-        began_before = self.in_head
+        self._goes_on = self.in_head  # the head that is incomplete now began before this chunk
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -71,7 +71,7 @@ class RequestReader:
             self.ended = True
         except httptools.HttpParserError as error:
             self._refuse(400, "bad-http", f"this is not HTTP/1.1: {error}")
-        if self.in_head and began_before:
+        if self.in_head and self._goes_on:
             # A single header that never ends is seen by no callback.
             self._head_fed += len(data)
             self._check_head()
@@ -96,6 +96,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self.begun = self.in_head = True
+        self._goes_on = False
         self._target = b""
         self._body: list[bytes] = []
         self._size = 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from raftnode import connections
 from raftnode.answers import Asked, HttpAnswer
 from raftnode.connections import ClientConnection, ConnectionTable, Door, RequestReader
-from raftnode.http_api import BODY_LIMIT, Call
+from raftnode.http_api import BODY_LIMIT, HEADER_LIMIT, Call
 
 
 def put(size: int, sent: int | None = None) -> bytes:
@@ -34,6 +34,18 @@ def test_what_a_reader_holds_is_the_bodies_that_are_here(sizes: list[int], rest:
         assert isinstance(call, Call)
         assert len(call.body) == size
     assert reader.held == rest
+
+
+def test_pipelined_heads_that_are_cut_by_both_ends_of_a_chunk_are_no_big_head() -> None:
+    """The bytes between belong to requests that were complete: only a head that goes on through whole chunks is big."""
+    get = b"GET /kv/a HTTP/1.1\r\nhost: x\r\n\r\n"
+    count = 2 * HEADER_LIMIT // len(get)
+    stream = get * count
+    reader = RequestReader()
+    for part in (stream[:10], stream[10 : -len(get) - 10], stream[-len(get) - 10 :]):
+        reader.feed(part)
+    assert not reader.ended
+    assert [type(call) for call, _ in reader.ready] == [Call] * count
 
 
 def test_a_body_that_is_refused_is_not_held() -> None:
