@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +46,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def playing(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The README's cluster to play with, until the end of the block; then Ctrl-C."""
+    """The README's cluster to play with, until the end of the block.
+
+    It is ended by SIGTERM, which does what Ctrl-C does: in the background of a script SIGINT is ignored.
+    """
     assert NODE in README
     with subprocess.Popen(
         shlex.split(NODE), cwd=place, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -59,8 +61,12 @@ def playing(place: Path, environment: dict[str, str]) -> Iterator[subprocess.Pop
                     break
             yield node
         finally:
-            node.send_signal(signal.SIGINT)
-            node.wait(60)
+            node.terminate()
+            try:
+                node.wait(60)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                raise
 
 
 @pytest.mark.slow
