@@ -65,9 +65,9 @@ def run_command_line(arguments: list[str]) -> int:
         return _say(str(error), INFRASTRUCTURE)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # rich's consoles, such as that of --help, end with status 1 then
         interrupts.write_to_nobody(1)
-        return _say("nobody reads the answer", INFRASTRUCTURE)
+        return 0
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             return _say(f"no space is left to write to: {error}", INFRASTRUCTURE)

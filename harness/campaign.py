@@ -8,7 +8,9 @@ ended begins anew. An outcome is never retried away: what a run came to stands.
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import hashlib
+import itertools
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -102,11 +104,27 @@ def read_campaign(path: Path) -> Campaign:
         raise UsageError(f"cannot read the campaign {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text: {error}") from error
-    except msgspec.DecodeError as error:  # also ValidationError, which names the field
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}{_explained(str(error), path.read_text(encoding='utf-8'))}") from error
+    except msgspec.DecodeError as error:
         raise UsageError(f"{path}: {error}; campaigns/smoke.toml shows what is expected") from error
     if not NAME.fullmatch(campaign.name):
         raise UsageError(f"{path}: the name {campaign.name!r} must be letters, digits, dots, dashes and underscores")
     return campaign
+
+
+def _explained(words: str, text: str) -> str:
+    """What a campaign's file has that it should not have: in which line, and what was perhaps meant."""
+    matrix = re.search(r"\$\.matrix\[(\d+)\]", words)
+    field = re.search(r"unknown field `(.+?)`", words) or re.search(r"\$(?:\.matrix\[\d+\])?\.(\w+)", words)
+    tables = [0, *(match.start() for match in re.finditer(r"(?m)^\s*\[\[\s*matrix\s*\]\]", text))]
+    start = tables[min(int(matrix[1]) + 1, len(tables) - 1)] if matrix else 0
+    found = re.compile(rf"(?m)^[ \t]*{re.escape(field[1])}[ \t]*=").search(text, start) if field else None
+    place = f", line {text.count(chr(10), 0, found.start()) + 1}" if found else ""
+    names = (Matrix if matrix else Campaign).__struct_fields__
+    near = difflib.get_close_matches(field[1], names, n=3, cutoff=0.5) if field and "unknown" in words else []
+    hint = f"did you mean {' or '.join(near)}?" if near else "campaigns/smoke.toml shows what is expected"
+    return f"{place}: {words}; {hint}"
 
 
 def plans_of(campaign: Campaign, out: str, folder: str) -> tuple[Plan, ...]:
@@ -115,11 +133,15 @@ def plans_of(campaign: Campaign, out: str, folder: str) -> tuple[Plan, ...]:
     Raises:
         UsageError: a run makes no sense, is asked for twice, or there are none or too many.
     """
-    plans = [checked(plan) for matrix in campaign.matrix for plan in _combinations(matrix, out, folder)]
+    combinations = (plan for matrix in campaign.matrix for plan in _combinations(matrix, out, folder))
+    try:
+        plans = [checked(plan) for plan in itertools.islice(combinations, MOST_RUNS + 1)]
+    except UsageError as error:
+        raise UsageError(f"the campaign {campaign.name}: {error}") from error
     if not plans:
         raise UsageError(f"the campaign {campaign.name} has no runs: a [[matrix]] with seeds is expected")
     if len(plans) > MOST_RUNS:
-        raise UsageError(f"the campaign {campaign.name} has {len(plans)} runs; {MOST_RUNS} are the most")
+        raise UsageError(f"the campaign {campaign.name} has more than {MOST_RUNS} runs, which are the most")
     seen: set[Plan] = set()
     for plan in plans:
         if plan in seen:
@@ -169,7 +191,7 @@ def run_campaign(
         ClusterError: a build cannot be had (git is missing, formats do not fit).
         StoreError: results cannot be written.
     """
-    digest = _digest(plans_of(campaign, "", ""))
+    digest = _digest(plans_of(campaign, "", campaign.name))
     try:
         folder, state = _begin(campaign, file, out, digest, progress, fresh=fresh)
         _go_on(folder, state, progress, runner)

@@ -16,6 +16,9 @@ How a fault is done lives in `harness/clusters/`; here is only what, to whom and
   What was written to a file survives a kill even if it was not yet synced, so lost syncs are not shown by it. Several
   nodes die one after the other within a few tens of milliseconds, the leader last, as racks lose their power.
 - *pause*: SIGSTOP and SIGCONT, a stand-in for garbage collection, swapping and sleeping virtual machines.
+- *delay*: everything said over links takes longer, by a fixed time and a jitter, in order and with nothing lost, as over
+  TCP on a bad way: to and from the leader (`slow-leader`) or another node (`slow-one`), or everywhere (`slow-all`).
+  Clients beside a node are as far from the others as it is. Less than an election timeout, so that leaders may stay.
 
 Families run on timelines of their own and may overlap: a node can be killed while others are cut off. Within a family
 one fault ends before the next begins. Kinds are dealt from shuffled decks, so that a short run still sees most of them.
@@ -40,7 +43,8 @@ Edge = tuple[str, str]
 PARTITIONS = ("isolate-leader", "leaders-apart", "halves", "bridge", "one-way", "majority-ring", "isolate-one")
 KILLS = ("leader", "all", "followers", "one", "majority", "leader", "minority")
 PAUSES = ("leader", "one", "minority")
-FAMILIES = ("partition", "kill", "pause")
+DELAYS = ("slow-leader", "slow-one", "slow-all")
+FAMILIES = ("partition", "kill", "pause", "delay")
 
 
 class Tempo(msgspec.Struct, frozen=True):
@@ -67,7 +71,9 @@ TEMPO = {
     "partition": Tempo(lasts=(2.2, 3.2), gap=(0.9, 1.5)),
     "kill": Tempo(lasts=(0.4, 0.9), gap=(1.2, 2.4), lead=5.0, share=0.4),
     "pause": Tempo(lasts=(0.8, 2.0), gap=(1.2, 2.4), lead=9.0, share=0.6),
+    "delay": Tempo(lasts=(1.6, 3.0), gap=(1.2, 2.4), lead=7.0, share=0.5),
 }
+DELAY_MS, JITTER_MS = (60, 120), (0, 40)
 RESTART = Meeting(("halves", "isolate-leader", "isolate-one"), (0.2, 0.5), 0.9)
 MEETINGS = {"all": RESTART, "majority": RESTART, "followers": Meeting(("leaders-apart",), (0.8, 1.2), 0.0)}
 FIRST_SECONDS = (0.0, 0.5)
@@ -178,6 +184,12 @@ def _pause(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, 
     )
 
 
+def _delay(name: str, kind: str, order: tuple[str, ...], draw: Random, at: int, until: int) -> Fault:
+    parameters = {"order": order, "delay_ms": draw.randint(*DELAY_MS), "jitter_ms": draw.randint(*JITTER_MS)}
+    targets = (kind.removeprefix("slow-"),)
+    return Fault(id=name, family="delay", kind=kind, targets=targets, parameters=parameters, at=at, until=until)
+
+
 class Leaders(msgspec.Struct, frozen=True):
     """Who leads, and who led before that, as far as the nodes have said so ("": nobody yet)."""
 
@@ -207,6 +219,7 @@ _DEALERS = {
     ),
     "kill": _Dealer(("followers", "leader", "all"), KILLS, _kill),
     "pause": _Dealer(("leader",), PAUSES, _pause),
+    "delay": _Dealer(("slow-leader",), DELAYS, _delay),
 }
 
 
@@ -232,7 +245,7 @@ def targets_of(fault: Fault, leader: str, node_ids: Sequence[str]) -> tuple[str,
 
 
 def edges_of(fault: Fault, leader: str, node_ids: Sequence[str], before: str = "") -> list[Edge]:
-    """The directed edges (from, to) over which a partition lets nothing pass, sorted.
+    """The directed edges (from, to) over which a partition lets nothing pass, or which a delay slows; sorted.
 
     `leader` leads now and `before` led before it; where nobody is known, the first of the drawn order stands in.
     """
@@ -258,8 +271,13 @@ def edges_of(fault: Fault, leader: str, node_ids: Sequence[str], before: str = "
             edges = _majority_ring(order)
         case "one-way":
             edges = _one_way(targets_of(fault, leader, node_ids), order, str(fault.parameters["direction"]))
+        case "slow-leader" | "slow-one" | "slow-all":
+            slow = targets_of(fault, leader, node_ids)
+            edges = [(a, b) for a in order for b in order if a != b and (a in slow or b in slow)]
         case _:
-            raise ValueError(f"no partition is called {fault.kind!r}; there are {', '.join(PARTITIONS)}")
+            raise ValueError(
+                f"no fault of the network is called {fault.kind!r}; there are {', '.join((*PARTITIONS, *DELAYS))}"
+            )
     return sorted(edges)
 
 
@@ -303,6 +321,8 @@ def describe(fault: Fault) -> str:
             return f"one-way ({who} {fault.parameters['direction']})"
         case "halves":
             return f"halves, {who} in the minority" if who else "halves"
+        case "slow-leader" | "slow-one" | "slow-all":
+            return f"{fault.kind} ({fault.parameters['delay_ms']} ms)"
         case "kill" | "pause":
             return f"{fault.kind} {who}"
         case _:

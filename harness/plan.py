@@ -6,6 +6,7 @@ All defaults of a run stand here and nowhere else.
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Collection, Sequence
 
@@ -19,6 +20,7 @@ CLUSTERS = ("local", "docker")
 SHORTEST_SECONDS = 10.0
 MOST_NODES = 9
 MOST_CONCURRENCY = 500
+NAME = re.compile(r"[^/.\x00-\x1f][^/\x00-\x1f]{0,199}")
 
 
 class UsageError(Exception):
@@ -76,6 +78,10 @@ def checked(plan: Plan) -> Plan:
         known("fault", family, FAMILIES)
     if not plan.workloads:
         raise UsageError("no workload was given; `splitbrain list workloads` shows them")
+    if not NAME.fullmatch(plan.name):
+        raise UsageError(
+            f"--name must be the name of a folder below --out, without slashes and not beginning with a dot, not {plan.name!r}"
+        )
     _unique("workload", plan.workloads)
     _unique("fault", plan.faults)
     _within("--nodes", plan.nodes, 1, MOST_NODES)

@@ -54,6 +54,8 @@ class Agent:
         """Why faults of a family cannot be done here, found by trying; "" if they can."""
         if family in {"kill", "pause"}:
             return ""  # whoever may start containers may do both
+        if family == "delay":
+            return "nothing here delays packets between containers yet (no netem, no queue in user space); use --cluster local"
         if family != "partition":
             return "containers have no such faults"
         return self._cuts.try_out() if self._cuts else self.site.refusal

@@ -56,8 +56,8 @@ class Fault(msgspec.Struct, frozen=True):
     """
 
     id: str
-    family: str  # partition | kill | pause
-    kind: str  # partition: its shape; else the family
+    family: str  # partition | kill | pause | delay
+    kind: str  # partition: its shape; delay: slow-...; else the family
     targets: tuple[str, ...]  # node ids, or what `harness/nemesis.py` resolves: leader, one, followers, ...
     parameters: dict[str, Any]  # always has "order": a permutation of the node ids, drawn from the seed
     at: int

@@ -28,11 +28,12 @@ END_SECONDS = 1.0
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """What was dropped over each edge since the start."""
+    """What was dropped over each edge, or had to wait, since the start."""
 
     frames: dict[Edge, int]
     probes: dict[Edge, int]
     bytes: dict[Edge, int]  # of clients
+    held: dict[Edge, int]  # pieces of streams that had to wait
 
 
 class Links:
@@ -79,10 +80,22 @@ class Links:
         """What a frame sent over each of the edges meets: `answers`, `refused`, or `silent` for so many seconds."""
         return _by_edge(self._ask({"do": "probe", "edges": list(edges), "seconds": seconds}, seconds)["answers"])
 
+    def times(self, edges: Iterable[Edge], seconds: float) -> dict[Edge, float]:
+        """The milliseconds that a frame over each of the edges takes to be answered; only those that are, in so many seconds."""
+        return _by_edge(self._ask({"do": "probe", "edges": list(edges), "seconds": seconds}, seconds)["times"])
+
+    def slow(self, edges: Iterable[Edge], delay_ms: float, jitter_ms: float) -> None:
+        """From now on what is said over the edges waits, each piece by a jitter of its own longer, and keeps its order."""
+        self._ask(_delay("slow", edges, delay_ms, jitter_ms), 0.0)
+
+    def quicken(self, edges: Iterable[Edge], delay_ms: float, jitter_ms: float) -> None:
+        """Takes back one delay of just that length of each of the edges."""
+        self._ask(_delay("quicken", edges, delay_ms, jitter_ms), 0.0)
+
     def counters(self) -> Counters:
-        """What was dropped."""
+        """What was dropped, and what had to wait."""
         answer = self._ask({"do": "counters"}, 0.0)
-        return Counters(*(_by_edge(answer[name]) for name in ("frames", "probes", "bytes")))
+        return Counters(*(_by_edge(answer[name]) for name in ("frames", "probes", "bytes", "held")))
 
     def cut_now(self) -> set[Edge]:
         """The edges that are cut, by however many faults."""
@@ -141,6 +154,10 @@ class Links:
         self._reader.join(END_SECONDS)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def _delay(do: str, edges: Iterable[Edge], delay_ms: float, jitter_ms: float) -> dict[str, Any]:
+    return {"do": do, "edges": list(edges), "seconds": delay_ms / 1000, "jitter": jitter_ms / 1000}
 
 
 def _by_edge(rows: Iterable[tuple[str, str, Any]]) -> dict[Edge, Any]:

@@ -1,4 +1,4 @@
-"""The links between nodes, and from clients to nodes, as one process that forwards bytes and can drop them.
+"""The links between nodes, and from clients to nodes, as one process that forwards bytes and can drop or delay them.
 
 `python -m harness.clusters.links`; commands come in as JSON lines, answers go out as such (`link_control.py`). Every
 directed edge between nodes has a port of its own: peers' connections are forwarded frame by frame, clients' bytes as
@@ -8,16 +8,22 @@ nothing is cut, a link to a node that does not listen refuses connections as the
 conclude that its request was never received.
 
 What is cut is what the dialling side of a link says: of what comes back over a peer's connection (one Welcome) nothing is
-dropped, since it is no message and a cut of one direction must leave the other one whole. Not here: who cuts what, when.
+dropped, since it is no message and a cut of one direction must leave the other one whole. The same holds for delays: over
+an edge that is slow everything said waits, each connection by itself and in its order, while connecting takes no longer.
+Cuts are asked for when a delay is over, so that nothing passes during a cut that was on its way before. Not here: who cuts
+or slows what, when.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import resource
 import sys
-from collections import Counter, deque
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
+from random import Random
 from typing import Any, cast
 
 import msgspec
@@ -28,12 +34,13 @@ from harness.clusters.ports import HOST, PortReservation
 from raftnode.wire import FRAME_LIMIT, LENGTH_BYTES, VERSION, Hello, encode
 
 BACKLOG = 256
+HELD_BYTES = 1 << 20  # of one connection in one direction may wait: beyond that its sender is not read from
 
 Edge = tuple[str, str]  # (from, to): nodes, or the home node of a group of clients and a node
 
 
 class Junction:
-    """What all links share: where nodes listen, what is cut, and what was dropped because of it."""
+    """What all links share: where nodes listen, what is cut or slow, and what was dropped or held because of it."""
 
     def __init__(self) -> None:
         self.cluster = ""
@@ -41,9 +48,14 @@ class Junction:
         self.frames_dropped: Counter[Edge] = Counter()
         self.probes_dropped: Counter[Edge] = Counter()
         self.bytes_dropped: Counter[Edge] = Counter()  # of clients, in the direction in which they went
+        self.held: Counter[Edge] = Counter()  # pieces of streams that had to wait, in the direction in which they went
         self.listening: set[str] = set()  # the nodes that accept connections
         self.fronts: set[Front] = set()
         self._cuts: Counter[Edge] = Counter()
+        self._delays: defaultdict[Edge, list[tuple[float, float]]] = defaultdict(
+            list
+        )  # (seconds, jitter) of each fault
+        self._draw = Random("jitter")  # noqa: S311 - no secret
 
     def cut(self, edges: list[Edge]) -> None:
         self._cuts.update(edges)
@@ -62,6 +74,65 @@ class Junction:
     def everything_cut(self) -> list[Edge]:
         return list(self._cuts.elements())
 
+    def slow(self, edges: list[Edge], seconds: float, jitter: float) -> None:
+        for edge in edges:
+            self._delays[edge].append((seconds, jitter))
+
+    def quicken(self, edges: list[Edge], seconds: float, jitter: float) -> None:
+        """Ends one delay of each edge; what waits already waits to its end, since it must not overtake or be overtaken."""
+        for edge in edges:
+            self._delays[edge].remove((seconds, jitter))
+
+    def delay(self, edge: Edge) -> float:
+        """Seconds that what is said now has to wait: the delays of all faults together."""
+        return sum(seconds + self._draw.uniform(0.0, jitter) for seconds, jitter in self._delays.get(edge, ()))
+
+
+class Line:
+    """What one connection says in one direction, on its way; on a slow edge it waits, and order is kept whatever the jitter."""
+
+    def __init__(self, junction: Junction, edge: Edge, hold: Callable[[bool], None]) -> None:
+        """`hold` hears when its sender should no longer be read from, and when it should again."""
+        self._junction = junction
+        self._edge = edge
+        self._hold = hold
+        self._waiting: deque[tuple[float, int, Callable[[], None]]] = deque()  # (when due, bytes, what then happens)
+        self._bytes = 0
+        self._last_due = 0.0
+        self._armed = False
+
+    def carry(self, arrive: Callable[[], None], size: int = 0) -> None:
+        """Lets something of so many bytes arrive in its time: at once where nothing is slow."""
+        delay = self._junction.delay(self._edge)
+        if not delay and not self._armed:
+            arrive()
+            return
+        self._last_due = max(self._last_due, time.monotonic() + delay)
+        self._waiting.append((self._last_due, size, arrive))
+        self._junction.held[self._edge] += 1
+        self._bytes += size
+        if self._bytes > HELD_BYTES:
+            self._hold(True)
+        if not self._armed:
+            self._arm(delay)
+
+    def _arm(self, delay: float) -> None:
+        self._armed = True
+        asyncio.get_running_loop().call_later(delay, self._release)
+
+    def _release(self) -> None:
+        # The loop's timers count from when its turn began, and come a little early: nothing leaves before it is due.
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            _, size, arrive = self._waiting.popleft()
+            self._bytes -= size
+            arrive()
+        if self._bytes <= HELD_BYTES:
+            self._hold(False)
+        if self._waiting:
+            self._arm(max(0.001, self._waiting[0][0] - time.monotonic()))
+        else:
+            self._armed = False
+
 
 class Front(asyncio.Protocol):
     """A connection to a link, and the one behind it that is dialled as soon as something may pass."""
@@ -74,32 +145,45 @@ class Front(asyncio.Protocol):
         self._junction = junction
         self._transport: asyncio.Transport | None = None
         self._back: Back | None = None
+        self._there = Line(junction, edge, functools.partial(self.hold, "delay"))
+        self._reasons: set[str] = set()  # for which nothing is read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._junction.fronts.add(self)
 
+    def data_received(self, data: bytes) -> None:
+        self._there.carry(functools.partial(self.arrived, data), len(data))
+
+    def arrived(self, data: bytes) -> None:
+        """What the dialling side said has come to where it may be dropped."""
+        raise NotImplementedError
+
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         self._junction.fronts.discard(self)
+        self._there.carry(self._hang_up)
+
+    def _hang_up(self) -> None:
         if self._back is not None:
             self._back.close()
 
     def pause_writing(self) -> None:
-        if self._back is not None:
-            self._back.pause_reading()
+        self.hold_back("full", True)
 
     def resume_writing(self) -> None:
+        self.hold_back("full", False)
+
+    def hold(self, reason: str, yes: bool) -> None:  # noqa: FBT001 - a callback that hears a value
+        """Stops reading from the dialling side, or goes on once no reason is left."""
+        (self._reasons.add if yes else self._reasons.discard)(reason)
+        if self._transport is not None:
+            (self._transport.pause_reading if self._reasons else self._transport.resume_reading)()
+
+    def hold_back(self, reason: str, yes: bool) -> None:  # noqa: FBT001 - a callback that hears a value
+        """The same for the node behind the link."""
         if self._back is not None:
-            self._back.resume_reading()
-
-    def pause_reading(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+            self._back.hold(reason, yes)
 
     def hindered(self) -> bool:
         """Whether a cut stands in the way of this connection."""
@@ -112,8 +196,16 @@ class Front(asyncio.Protocol):
             self._back.dial(self._junction.backends[self.kind, self.edge[1]])
         self._back.write(data)
 
+    def said_back(self, data: bytes) -> None:
+        """The node behind the link says something."""
+        self.received_back(data)
+
+    def hung_up_back(self, *, answered: bool) -> None:
+        """The node behind the link hangs up."""
+        self.back_ended(answered=answered)
+
     def received_back(self, data: bytes) -> None:
-        """The node behind the link has said something."""
+        """What the node behind the link said has come back to where it may be dropped."""
         if self._transport is not None:
             self._transport.write(data)
 
@@ -138,6 +230,7 @@ class Back(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: list[bytes] = []  # until the connection stands
         self._closed = False
+        self._reasons: set[str] = set()  # for which nothing is read
         self._dialling: asyncio.Task[None] | None = None
 
     def dial(self, port: int) -> None:
@@ -148,7 +241,7 @@ class Back(asyncio.Protocol):
             await asyncio.get_running_loop().create_connection(lambda: self, HOST, port)
         except OSError:
             if not self._closed:
-                self._front.back_ended(answered=False)
+                self._front.hung_up_back(answered=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -158,30 +251,29 @@ class Back(asyncio.Protocol):
         if self._waiting:
             self._transport.write(b"".join(self._waiting))
             self._waiting.clear()
+        if self._reasons:
+            self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         if not self._closed:
-            self._front.received_back(data)
+            self._front.said_back(data)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         if not self._closed:
             self._closed = True
-            self._front.back_ended(answered=True)
+            self._front.hung_up_back(answered=True)
 
     def pause_writing(self) -> None:
-        self._front.pause_reading()
+        self._front.hold("full", True)
 
     def resume_writing(self) -> None:
-        self._front.resume_reading()
+        self._front.hold("full", False)
 
-    def pause_reading(self) -> None:
+    def hold(self, reason: str, yes: bool) -> None:  # noqa: FBT001 - a callback that hears a value
+        (self._reasons.add if yes else self._reasons.discard)(reason)
         if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+            (self._transport.pause_reading if self._reasons else self._transport.resume_reading)()
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -208,7 +300,7 @@ class PeerFront(Front):
         self._wanted = LENGTH_BYTES  # with fewer bytes than these no frame is complete
         self.greeted = False  # its first frame, the Hello, has passed
 
-    def data_received(self, data: bytes) -> None:
+    def arrived(self, data: bytes) -> None:
         if self._length:
             self._chunks.append(data)
             self._length += len(data)
@@ -261,11 +353,18 @@ class ClientFront(Front):
         self._way_back = (edge[1], edge[0])
         self._torn_there = False
         self._torn_back = False
+        self._home = Line(junction, self._way_back, functools.partial(self.hold_back, "delay"))
+
+    def said_back(self, data: bytes) -> None:
+        self._home.carry(functools.partial(self.received_back, data), len(data))
+
+    def hung_up_back(self, *, answered: bool) -> None:
+        self._home.carry(functools.partial(self.back_ended, answered=answered))
 
     def hindered(self) -> bool:
         return self._junction.is_cut(self.edge) or self._junction.is_cut(self._way_back)
 
-    def data_received(self, data: bytes) -> None:
+    def arrived(self, data: bytes) -> None:
         if self._torn_there or self._junction.is_cut(self.edge):
             self.torn = self._torn_there = True
             self._junction.bytes_dropped[self.edge] += len(data)
@@ -308,8 +407,16 @@ class Probe(PeerFront):
         if not self.answer.done():
             self.answer.set_result(answer)
 
-    async def ask(self, seconds: float) -> str:
-        """`answers`, `refused` (nobody listens), or `silent`: no answer within so many seconds."""
+    async def ask(self, seconds: float) -> tuple[str, float]:
+        """What it met, and after how many milliseconds.
+
+        `answers`, `refused` (nobody listens), or `silent`: no answer within so many seconds.
+        """
+        began = time.monotonic()
+        answer = await self._answer(seconds)
+        return answer, round((time.monotonic() - began) * 1000, 3)
+
+    async def _answer(self, seconds: float) -> str:
         sender, to = self.edge
         self.data_received(encode(Hello(VERSION, self._junction.cluster, f"probe for {sender}", to)))
         try:
@@ -387,23 +494,36 @@ class Switchboard:
             await self._settle()
         return {}
 
+    async def slow(self, edges: list[Edge], seconds: float, jitter: float) -> dict[str, Any]:
+        self.junction.slow(edges, seconds, jitter)
+        return {}
+
+    async def quicken(self, edges: list[Edge], seconds: float, jitter: float) -> dict[str, Any]:
+        self.junction.quicken(edges, seconds, jitter)
+        return {}
+
     async def _settle(self) -> None:
         for link in self._links:
             await link.settle()
 
     async def probe(self, edges: list[Edge], seconds: float) -> dict[str, Any]:
         """What a frame sent over each of the edges met."""
-        answers = await asyncio.gather(*(Probe(self.junction, edge).ask(seconds) for edge in edges))
-        return {"answers": [(a, b, answer) for (a, b), answer in zip(edges, answers, strict=True)]}
+        asked = await asyncio.gather(*(Probe(self.junction, edge).ask(seconds) for edge in edges))
+        found = [(a, b, answer, ms) for (a, b), (answer, ms) in zip(edges, asked, strict=True)]
+        return {
+            "answers": [(a, b, answer) for a, b, answer, _ in found],
+            "times": [(a, b, ms) for a, b, answer, ms in found if answer == "answers"],
+        }
 
     async def counters(self) -> dict[str, Any]:
-        """What was dropped and what is cut, once everything decided before is done."""
+        """What was dropped, what had to wait and what is cut, once everything decided before is done."""
         async with self._order:
             junction = self.junction
         counted = {
             "frames": junction.frames_dropped,
             "probes": junction.probes_dropped,
             "bytes": junction.bytes_dropped,
+            "held": junction.held,
         }
         found = {name: [(a, b, count) for (a, b), count in counter.items()] for name, counter in counted.items()}
         return {**found, "cut": junction.everything_cut()}
@@ -427,6 +547,8 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "listening": Switchboard.listening,
     "cut": Switchboard.cut,
     "heal": Switchboard.heal,
+    "slow": Switchboard.slow,
+    "quicken": Switchboard.quicken,
     "probe": Switchboard.probe,
     "counters": Switchboard.counters,
 }

@@ -1,13 +1,14 @@
 """Faults on local processes: each is requested, installed, shown to bite, healed and shown to have healed.
 
-A cut is shown by frames that nobody answers any more and by what the links dropped; a kill by the wait status and,
-afterwards, by another process that answers; a pause by the kernel's state of the process and a request that nobody
+A cut is shown by frames that nobody answers any more and by what the links dropped; a delay by frames that take so much
+longer to be answered than before; a kill by the wait status and, afterwards, by another process that answers; a pause by the kernel's state of the process and a request that nobody
 answers. A fault lives in a thread of its own. Faults of several families overlap: one that finds what it acts on held
 down by another waits for it. Not here: which faults there are and whom they hit (`harness/nemesis.py`).
 """
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ import msgspec
 
 from harness.clusters.cluster import NANOSECONDS, ClusterError, Fault
 from harness.clusters.fault_life import AGAIN_SECONDS, Abandoned, Evidence, FaultLife, Tell, status_at
-from harness.clusters.link_control import Links
+from harness.clusters.link_control import PROBE_SECONDS, Links
 from harness.clusters.ports import HOST
 from harness.clusters.processes import NodeProcess
 from harness.nemesis import Edge, Leaders, edges_of, targets_of
@@ -27,7 +28,10 @@ KILLED = -9  # the wait status of a process that signal 9 ended
 HOLD_SECONDS = 4.0  # how much longer a fault lasts whose target was held down by another until its end
 TRIAL_SECONDS = 0.05  # without an answer, for a cut to have been tried out
 ABANDON_SECONDS = 0.5
+TRIAL_DELAY_MS = 60.0
+PROBES_BEFORE = 3  # the quickest counts: this machine may be busy, but a link that is not slow is quick once
 MECHANISM = "the links drop whole frames between nodes, and clients' bytes"
+DELAYING = "the links hold back what is said over them"
 
 
 class LocalSite(msgspec.Struct, frozen=True):
@@ -101,6 +105,61 @@ def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
         return {"probes_answered": len(passed)} if passed and not blocked else None
 
     life.until_healed(passes_again, lambda: {"still_blocked": sorted(blocked)})
+
+
+def delay(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
+    """The whole life of a delay. Raises `ClusterError` or `Abandoned`."""
+    links = site.links
+    asked, jitter = float(life.fault.parameters["delay_ms"]), float(life.fault.parameters["jitter_ms"])
+    patience = PROBE_SECONDS + 2 * (asked + jitter) / 1000
+    quickest: dict[Edge, float] = {}
+
+    def measure() -> dict[Edge, float]:
+        return links.times(site.between_running(set(edges) - links.cut_now()), patience)
+
+    for _ in range(PROBES_BEFORE):
+        _keep_quickest(quickest, measure())
+    held = links.counters().held
+    links.slow(edges, asked, jitter)
+    life.tell("installed", mechanism=DELAYING, edges=len(edges), delay_ms=asked, jitter_ms=jitter)
+
+    def slower() -> Evidence | None:
+        during = measure()
+        now = links.counters().held
+        waited = sum(now.get(edge, 0) - held.get(edge, 0) for edge in edges)
+        # Whoever was down before could not be measured then; the heal shows that it was not slow by itself. Besides the
+        # probes themselves something must have waited.
+        slow_before = any(quickest.get(edge, 0.0) >= asked for edge in during)
+        if not during or min(during.values()) < asked or slow_before or waited <= len(during):
+            return None
+        before = [quickest[edge] for edge in during if edge in quickest]
+        return {
+            "probes": len(during),
+            "probes_before": len(before),
+            "median_ms_before": round(statistics.median(before), 3) if before else None,
+            "median_ms_during": round(statistics.median(during.values()), 3),
+            "least_ms_during": min(during.values()),
+            "pieces_held": waited,
+        }
+
+    life.until_ended(slower, HOLD_SECONDS)
+    links.quicken(edges, asked, jitter)
+    now = links.counters().held
+    life.tell("healed", pieces_held=sum(now.get(edge, 0) - held.get(edge, 0) for edge in edges))
+    after: dict[Edge, float] = {}
+
+    def quick_again() -> Evidence | None:
+        _keep_quickest(after, measure())
+        if not after or max(after.values()) >= asked:
+            return None
+        return {"probes": len(after), "median_ms_after": round(statistics.median(after.values()), 3)}
+
+    life.until_healed(quick_again, lambda: {"still_slow": sorted(edge for edge, ms in after.items() if ms >= asked)})
+
+
+def _keep_quickest(known: dict[Edge, float], measured: dict[Edge, float]) -> None:
+    for edge, ms in measured.items():
+        known[edge] = min(ms, known.get(edge, ms))
 
 
 def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died: Callable[[NodeProcess], None]) -> None:
@@ -214,6 +273,8 @@ class LocalFaults:
         match family:
             case "partition":
                 return self._try_cut()
+            case "delay":
+                return self._try_delay()
             case "kill" | "pause":
                 return ""  # whoever may start processes may signal them
             case _:
@@ -238,6 +299,22 @@ class LocalFaults:
             return f"a probe from {first} to {second} before, during and after a cut: {', '.join(met)}"
         return ""
 
+    def _try_delay(self) -> str:
+        links = self.site.links
+        if len(self.site.nodes) < 2:
+            return "there is no link in a cluster of one node"
+        first, second, *_ = self.site.nodes
+        edge = (first, second)
+        try:
+            links.slow([edge], TRIAL_DELAY_MS, 0.0)
+            took = links.times([edge], PROBE_SECONDS).get(edge)
+            links.quicken([edge], TRIAL_DELAY_MS, 0.0)
+        except ClusterError as error:
+            return str(error)
+        if took is None or took < TRIAL_DELAY_MS:
+            return f"a probe from {first} to {second}, slowed by {TRIAL_DELAY_MS:g} ms, took {took} ms"
+        return ""
+
     def inject(self, fault: Fault, leaders: Leaders) -> None:
         """Starts a fault. Never raises for what the machine refuses: that is told."""
         nodes = self.site.nodes
@@ -248,10 +325,11 @@ class LocalFaults:
         if running and leader not in running:
             leader = running[0]  # the known leader is held down: another node stands in for the one to come
             life.resolved["stands_in_for_leader"] = leader
-        if fault.family == "partition":
+        if fault.family in {"partition", "delay"}:
+            act = partition if fault.family == "partition" else delay
             edges = edges_of(fault, leader, tuple(nodes), leaders.before)
             life.resolved["edges"] = edges
-            self._spawn(life, lambda: partition(life, self.site, edges))
+            self._spawn(life, lambda: act(life, self.site, edges))
         elif fault.family in {"kill", "pause"}:
             # Of the nodes that are there to be hit; if none is, they will be, since kills end.
             targets = [nodes[node] for node in targets_of(fault, leader, running or order)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +11,7 @@ from rich.markup import escape
 
 from harness.clusters.cluster import ClusterError
 from harness.commands.answer import JSON_HELP, as_json, console
-from harness.plan import UsageError
+from harness.plan import UsageError, known
 from harness.playground import known_endpoints
 from raftnode.client import CasMismatchError, Client, KvError
 
@@ -56,15 +57,14 @@ def command(
     seconds: Annotated[float, typer.Option("--timeout", help="How long to try.")] = 10.0,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    if what not in ARGUMENTS:
-        raise UsageError(f"unknown kv command {what!r}; known: {', '.join(ARGUMENTS)}")
+    known("kv command", what, ARGUMENTS)
     arguments = words or []
     if len(arguments) != len(ARGUMENTS[what].split()):
         wanted = ARGUMENTS[what] or "nothing"
         raise UsageError(
             f"kv {what} takes {wanted}, not {' '.join(arguments) or 'nothing'}; see `splitbrain kv --help`"
         )
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise UsageError(f"--timeout must be a number of seconds above 0, not {seconds:g}")
     urls = _parse(endpoints) if endpoints else known_endpoints()
     if not urls:

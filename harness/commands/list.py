@@ -28,6 +28,7 @@ FAULTS = {
     "partition": ("cuts the network between nodes, and clients with it", nemesis.PARTITIONS),
     "kill": ("kill -9, and a restart from what the disk kept", nemesis.KILLS),
     "pause": ("SIGSTOP and SIGCONT: a node that stands still and then goes on", nemesis.PAUSES),
+    "delay": ("slows links, in order and without loss; on local only, and not among the defaults", nemesis.DELAYS),
 }
 
 

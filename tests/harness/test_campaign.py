@@ -177,7 +177,15 @@ def test_what_proved_nothing_is_an_error_for_build_servers(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("name = 'x'\n[[matrix]]\nseeds = [1]\nbuild = ['current']", "unknown field `build`"),
+        (
+            "name = 'x'\n[[matrix]]\nseeds = [1]\nbuild = ['current']",
+            r"wrong\.toml, line 4: .*unknown field `build` .*; did you mean builds\?",
+        ),
+        (
+            "name = 'x'\n[[matrix]]\nseeds = [1]\nnodes = 3\n[[matrix]]\nnodes = 'three'\nseeds = [2]",
+            r"line 6: Expected `int`, got `str` - at `\$\.matrix\[1\]\.nodes`; campaigns/smoke.toml",
+        ),
+        ("nam = 'x'\n[[matrix]]\nseeds = [1]", r"line 1: .*unknown field `nam`; did you mean name\?"),
         ("name = 'x'\n[[matrix]]\nbuilds = ['current']", "missing required field `seeds`"),
         (
             "name = 'x'\n[[matrix]]\nseeds = [1]\ntime = 'long'",
@@ -212,6 +220,7 @@ def test_a_file_that_is_missing_or_no_text_is_a_usage_error(tmp_path: Path) -> N
         (Matrix(seeds=(1, 1)), "asks twice"),
         (Matrix(seeds="5..1"), "seeds must be A..B"),
         (Matrix(seeds=()), "has no runs"),
+        (Matrix(seeds="1..99999999999999"), "has more than 100000 runs"),
         (Matrix(seeds=(1,), time=1.0), "--time must be between"),
     ],
 )

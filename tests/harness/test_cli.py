@@ -52,6 +52,30 @@ def test_the_command_is_a_process_with_an_exit_status(tmp_path: Path) -> None:
         assert done.returncode == status
 
 
+@pytest.mark.parametrize("arguments", [["list", "bugs"], ["list", "bugs", "--json"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_failure(arguments: list[str]) -> None:
+    """As in `splitbrain list bugs | head -1`; status 1 would accuse the store."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("arguments", [["list", "bugs"], ["list", "bugs", "--json"]])
+def test_an_answer_that_cannot_be_written_says_so(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *arguments], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"splitbrain: no space is left to write to")
+    assert done.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize("name", ["workloads", "faults", "bugs", "models"])
 def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) -> None:
     answered = splitbrain("list", name, "--json")
@@ -72,6 +96,12 @@ def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) 
         (("run", "--time", "1"), "--time must be between 10 and 86400, not 1"),
         (("run", "--nodes", "many"), "--nodes"),
         (("run", "--seeds", "5..1"), "--seeds must be A..B"),
+        (("run", "--seeds", ""), "--seeds must be A..B"),
+        (("run", "--budget", "nan"), "--budget must be a number of seconds above 0"),
+        (("run", "--name", "../elsewhere"), "--name must be the name of a folder below --out"),
+        (("run", "--name", ""), "--name must be the name of a folder below --out"),
+        (("kv", "gte", "x"), "unknown kv command 'gte'; did you mean get?"),
+        (("kv", "get", "x", "--timeout", "nan"), "--timeout must be a number of seconds above 0"),
         (("run", "--colour", "red"), "--colour"),
         (("rnu",), "unknown command 'rnu'; did you mean run?"),
         (("list", "bug"), "unknown list 'bug'; did you mean bugs?"),

@@ -8,7 +8,17 @@ import msgspec
 import pytest
 
 from harness.clusters.cluster import NANOSECONDS, Fault
-from harness.nemesis import FAMILIES, KILLS, PARTITIONS, Leaders, draw_schedule, edges_of, targets_of
+from harness.nemesis import (
+    DELAYS,
+    FAMILIES,
+    KILLS,
+    PARTITIONS,
+    Leaders,
+    describe,
+    draw_schedule,
+    edges_of,
+    targets_of,
+)
 from harness.plan import Plan
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -38,7 +48,7 @@ def test_a_schedule_survives_its_file() -> None:
 
 
 def test_leaving_a_family_out_does_not_change_the_others() -> None:
-    alone = schedule(7, ("partition", "pause"))
+    alone = schedule(7, ("partition", "pause", "delay"))
     assert alone == tuple(fault for fault in schedule(7) if fault.family != "kill")
     kills = [(fault.targets, fault.parameters) for fault in schedule(7) if fault.family == "kill"]
     assert [(fault.targets, fault.parameters) for fault in schedule(7, ("kill",))][: len(kills)] == kills
@@ -106,6 +116,18 @@ def test_thirty_seconds_see_most_kinds() -> None:
         assert len({fault.targets for fault in faults if fault.family == "kill"}) >= len(set(KILLS)) - 2
 
 
+def test_delays_slow_every_edge_of_whom_they_hit_by_less_than_an_election_timeout() -> None:
+    drawn = [fault for seed in range(20) for fault in schedule(seed, ("delay",))]
+    assert {fault.kind for fault in drawn} == set(DELAYS)
+    for fault in drawn:
+        edges = edges_of(fault, "n2", NODES)
+        hit = set(targets_of(fault, "n2", NODES))
+        assert set(edges) == {(a, b) for a in NODES for b in NODES if a != b and {a, b} & hit}
+        assert fault.kind != "slow-leader" or hit == {"n2"}
+        assert 0 < fault.parameters["delay_ms"] + fault.parameters["jitter_ms"] < 300
+        assert f"{fault.parameters['delay_ms']} ms" in describe(fault)
+
+
 def test_halves_cut_both_ways_between_a_majority_and_a_minority() -> None:
     edges = edges_of(partition("halves"), "n1", NODES)
     assert set(edges) == {(a, b) for a in NODES for b in NODES if (a in {"n1", "n2"}) != (b in {"n1", "n2"})}
@@ -159,7 +181,7 @@ def test_one_way_cuts_one_direction_only(direction: str, expected: tuple[str, st
 
 
 def test_an_unknown_shape_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="no partition is called 'star'"):
+    with pytest.raises(ValueError, match="no fault of the network is called 'star'"):
         edges_of(partition("star"), "n1", NODES)
 
 

@@ -22,7 +22,7 @@ def test_the_default_plan_is_a_good_one_and_survives_its_file() -> None:
         ({"workloads": ()}, "no workload was given"),
         ({"workloads": ("append", "append")}, "'append' was given twice"),
         ({"faults": ("kil",)}, "unknown fault 'kil'; did you mean kill?"),
-        ({"faults": ("zzz",)}, "unknown fault 'zzz'; known: kill, partition, pause"),
+        ({"faults": ("zzz",)}, "unknown fault 'zzz'; known: delay, kill, partition, pause"),
         ({"cluster": "doker"}, "unknown cluster 'doker'; did you mean docker?"),
         ({"nodes": 0}, "--nodes must be between 1 and 9, not 0"),
         ({"nodes": 2}, "faults need at least 3 nodes"),

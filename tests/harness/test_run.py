@@ -99,10 +99,11 @@ def test_the_same_seed_asks_the_same_of_the_same_cluster(make_run: Runner) -> No
     assert first != other
 
 
-def test_a_nemesis_that_does_nothing_earns_no_pass(make_run: Runner) -> None:
+@pytest.mark.parametrize("families", [("partition", "kill"), ("pause",), ("delay",)])
+def test_a_nemesis_that_does_nothing_earns_no_pass(make_run: Runner, families: tuple[str, ...]) -> None:
     cluster = FakeCluster()
     cluster.bites = False
-    record = make_run(cluster)
+    record = make_run(cluster, faults=families)
     assert record.outcome == "inconclusive"
     assert "shown to bite" in record.reasons[0]
 

@@ -7,9 +7,11 @@ passes"; "clients stand beside their home node and are cut off with it".
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 from harness.builds import ROOT
 from harness.clusters.cluster import ClusterError
 from harness.clusters.link_control import Links
+from harness.clusters.links import HELD_BYTES
 from harness.clusters.ports import HOST, PortReservation
 from raftnode.wire import FRAME_LIMIT, LENGTH_BYTES
 
@@ -289,3 +292,105 @@ def test_a_reserved_port_can_be_listened_on_again_and_again_but_not_be_bound_by_
             other.bind((HOST, reservation.port))
     finally:
         reservation.close()
+
+
+def test_a_slow_edge_delays_one_direction_by_what_was_asked_and_keeps_the_order(board: Board) -> None:
+    front = board.dial(board.to_peers["a", "b"])
+    front.sendall(frame(b"hello"))
+    back = board.accept(board.peers["b"])
+    read(back, 9)
+    board.links.slow([("a", "b")], 150, 50)
+    began = time.monotonic()
+    sent = [frame(b"%d" % number) for number in range(200)]
+    for each in sent:
+        front.sendall(each)
+        time.sleep(0.001)  # pieces of their own, each with a jitter of its own
+    back.sendall(frame(b"welcome"))
+    assert read(front, 11) == frame(b"welcome")
+    assert read(back, len(sent[0])) == sent[0]
+    assert time.monotonic() - began >= 0.15
+    assert read(back, len(b"".join(sent[1:]))) == b"".join(sent[1:])
+    assert board.links.counters().held["a", "b"] > 1
+    assert ("b", "a") not in board.links.counters().held
+    board.links.quicken([("a", "b")], 150, 50)
+    began = time.monotonic()
+    front.sendall(frame(b"quick"))
+    assert read(back, 9) == frame(b"quick")
+    assert time.monotonic() - began < 0.15
+
+
+def test_a_client_of_a_slow_node_waits_there_and_back(board: Board) -> None:
+    board.links.slow([("a", "b")], 100, 0)
+    board.links.slow([("b", "a")], 200, 0)
+    began = time.monotonic()
+    front = board.dial(board.to_nodes["a", "b"])
+    front.sendall(b"GET")
+    back = board.accept(board.clients["b"])
+    assert read(back, 3) == b"GET"
+    assert time.monotonic() - began >= 0.1
+    began = time.monotonic()
+    back.sendall(b"200")
+    back.close()
+    assert read(front, 3) == b"200"  # and the end of the connection does not overtake the answer
+    assert time.monotonic() - began >= 0.2
+    assert is_closed(front)
+
+
+def test_what_is_on_its_way_when_a_cut_begins_is_lost(board: Board) -> None:
+    """Else a partition would be seen to leak for as long as the delay lasts."""
+    front = board.dial(board.to_peers["a", "b"])
+    front.sendall(frame(b"hello"))
+    back = board.accept(board.peers["b"])
+    read(back, 9)
+    board.links.slow([("a", "b")], 200, 0)
+    front.sendall(frame(b"late"))
+    while not board.links.counters().held:
+        time.sleep(0.005)
+    board.links.cut([("a", "b")])
+    until_counted(board, "frames", ("a", "b"), 1)
+    assert is_silent(back)
+
+
+def test_a_slow_edge_holds_no_more_than_its_bound_and_nobody_else_up(board: Board) -> None:
+    slow, other = board.dial(board.to_nodes["a", "b"]), board.dial(board.to_nodes["b", "a"])
+    board.links.slow([("a", "b")], 2000, 0)
+    slow.setblocking(False)
+    sent, end = 0, time.monotonic() + 1.0
+    while time.monotonic() < end:
+        try:
+            sent += slow.send(b"x" * (1 << 16))
+        except BlockingIOError:
+            time.sleep(0.01)
+    resident = int(Path(f"/proc/{board.links.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert HELD_BYTES < sent < 16 * HELD_BYTES, "its sender has to wait, too: the rest is in the kernel's buffers"
+    assert resident < 200 << 20
+    other.sendall(b"GET")
+    began = time.monotonic()
+    assert read(board.accept(board.clients["a"]), 3) == b"GET"
+    assert time.monotonic() - began < 1.0
+    board.links.quicken([("a", "b")], 2000, 0)
+    slow.settimeout(SECONDS)
+    back = board.accept(board.clients["b"])
+    assert read(back, sent) == b"x" * sent
+
+
+def test_delays_of_several_faults_add_up_and_a_probe_tells_how_long_it_took(board: Board) -> None:
+    accepted = []
+
+    def welcome() -> None:
+        for _ in range(3):
+            connection = board.accept(board.peers["b"])
+            connection.sendall(frame(b"welcome"))
+            accepted.append(connection)
+
+    welcoming = threading.Thread(target=welcome)
+    welcoming.start()
+    edge = ("a", "b")
+    assert board.links.times([edge], SECONDS)[edge] < 300
+    board.links.slow([edge], 200, 0)
+    board.links.slow([edge], 100, 20)
+    assert board.links.times([edge], SECONDS)[edge] >= 300
+    board.links.quicken([edge], 200, 0)
+    board.links.quicken([edge], 100, 20)
+    assert board.links.times([edge], SECONDS)[edge] < 300
+    welcoming.join()

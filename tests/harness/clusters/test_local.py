@@ -15,7 +15,7 @@ from local_runs import NODES, Watched, eventually, fault, open_in, processes_of,
 
 from harness.builds import ROOT, resolve_build
 from harness.clusters import local as local_module
-from harness.clusters.cluster import ClusterError
+from harness.clusters.cluster import ClusterError, FaultProgress
 from harness.clusters.fault_life import status_at
 from harness.clusters.leftovers import sweep_stale
 from harness.clusters.local import LocalCluster
@@ -63,7 +63,7 @@ def test_every_node_answers_once_the_cluster_is_open(watched: Watched) -> None:
 
 def test_the_families_of_faults_were_tried(watched: Watched) -> None:
     """Quote (faults.md): 'try it, don't read configuration'."""
-    assert [watched.cluster.can(family) for family in FAMILIES] == [None, None, None]
+    assert [watched.cluster.can(family) for family in FAMILIES] == [None] * len(FAMILIES)
     refusal = watched.cluster.can("clocks")
     assert refusal is not None
     assert refusal.reason == "local processes have no such faults"
@@ -98,6 +98,37 @@ def test_a_one_way_cut_leaves_the_other_way_whole(watched: Watched, direction: s
     assert evidence["probes_answered_the_other_way"] == 2
     watched.heal(one_way)
     watched.phase(one_way, "heal-shown")
+
+
+def test_a_delay_is_shown_by_what_probes_take(watched: Watched) -> None:
+    """Quote: 'links cut and slowed by a proxy of ours between nodes and between client and node'."""
+    leader = watched.leader()
+    slow = fault("delay", "slow-leader", "leader", delay_ms=80, jitter_ms=15)
+    watched.inject(slow)
+    evidence = watched.phase(slow, "bitten").evidence
+    assert evidence["median_ms_before"] < 80 <= evidence["least_ms_during"] <= evidence["median_ms_during"]
+    assert evidence["pieces_held"] > evidence["probes"]
+    began = watched.cluster.now()
+    other = next(place for place, node in enumerate(NODES) if node != leader)
+    assert watched.do(write(other, leader, 7, 10.0)).attempts[-1].status == 200
+    # There and back by the client's link, and there and back between the leader and a majority.
+    assert watched.cluster.now() - began >= 320_000_000
+    watched.heal(slow)
+    assert watched.phase(slow, "heal-shown").evidence["median_ms_after"] < 80
+    assert watched.phases(slow) == ["requested", "installed", "bitten", "healed", "heal-shown"]
+
+
+def test_a_delay_that_does_nothing_is_not_shown_to_bite(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("slow", "quicken"):
+        monkeypatch.setattr(watched.cluster.links, name, lambda *_: None)
+    idle = fault("delay", "slow-all", "all", delay_ms=60, jitter_ms=0)
+    watched.inject(idle)
+    watched.phase(idle, "installed")
+    watched.heal(idle)
+    watched.until(lambda report: isinstance(report, FaultProgress) and report.phase == "not-bitten")
+    refusal = watched.cluster.can("delay")
+    assert refusal is not None
+    assert "slowed by 60 ms, took" in refusal.reason
 
 
 def test_clients_are_cut_off_with_their_home_node(watched: Watched) -> None:
