@@ -81,7 +81,9 @@ def _chosen(text: str) -> range:
 def _tell(result: Comparison) -> None:
     screen = console()
     head, *rows = table_of(result)
-    table = Table(*(escape(word) for word in head), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for word in head:
+        table.add_column(escape(word), overflow="fold")  # builds are told apart by their ends
     for row in rows:
         table.add_row(*(escape(word) for word in row))
     screen.print(table)

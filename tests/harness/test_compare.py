@@ -17,6 +17,7 @@ from fake_cluster import FakeCluster, right_answer
 from harness import run as run_module
 from harness.builds import Build
 from harness.clusters.cluster import Attempt, Request
+from harness.commands import compare as compare_command
 from harness.compare import Comparison, Sample, compare, judge, render_table, sample_of, table_of
 from harness.evidence import INTERRUPTED
 from harness.plan import Plan, UsageError
@@ -215,3 +216,15 @@ def test_what_cannot_be_compared_is_refused_before_anything_starts(
         compare(runs.plan, a, b, seeds, Quiet(), runs)
     assert runs.ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_shows_builds_whole_however_narrow_the_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of builds differ at their ends, which used to be cut off."""
+    monkeypatch.setenv("COLUMNS", "60")
+    build = "bug:read-without-quorum-and-more"
+    compare_command._tell(judge("current", build, [], Path("/nowhere")))
+    table = capsys.readouterr().out.partition("violation")[0]
+    assert "and-more" in table
+    assert "…" not in table
