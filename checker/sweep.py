@@ -301,10 +301,13 @@ class _Closure:
             if used[place] >= sweep.available[klass]:
                 continue
             after = problem.transitions.step(state, klass)
-            if after in {ILLEGAL, state}:
-                continue
             number = problem.unanswered[klass][used[place]]
             blind = hidden and problem.kinds[number] == Kind.BLIND
+            # One that leaves the state as it is may be left out, unless it hides a write: 1; write 2 beside an unanswered
+            # write 1 and cas(1, 3); read 3 needs the order write 2, write 1, cas, read.
+            hides = blind and bool(sweep.blind & ~(done | marked))
+            if after == ILLEGAL or (after == state and not hides):
+                continue
             if (path.unseen and blind) or (hidden and not self._is_awaited(after, done)):
                 continue
             if any(not bit & (done | marked) for bit in self._twins.get(klass, {}).values()):
