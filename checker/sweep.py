@@ -175,8 +175,8 @@ class Sweep:
         if len(found) > 1 and self.reductions.dominance:
             kept = {}
             by_state: dict[int, list[_Configuration]] = {}
-            for candidate in sorted(found, key=lambda configuration: sum(configuration[3])):
-                self.meter.spend(1, 2 * len(found) * CONFIGURATION_BYTES + self.problem.transitions.held)
+            for place, candidate in enumerate(sorted(found, key=lambda configuration: sum(configuration[3])), 1):
+                self.meter.spend(place % 16 == 0, 2 * len(found) * CONFIGURATION_BYTES + self.problem.transitions.held)
                 rivals = by_state.setdefault(candidate[0], [])
                 if not any(self._dominates(rival, candidate) for rival in rivals[:_COMPARISONS]):
                     rivals.append(candidate)

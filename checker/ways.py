@@ -35,22 +35,25 @@ def quick(problem: Problem, meter: Meter) -> Ways:
         yield "settling", lambda: settled
     else:
         yield "zones", lambda: zones.decide(settled)
-        yield "depth first", lambda: depth.search(settled, meter, max(1 << 12, 4 * len(settled)))
+        yield "depth first", lambda: depth.search(settled, meter, max(1 << 14, 4 * len(settled)))
 
 
 def thorough(problem: Problem, meter: Meter) -> Ways:
-    """The order that measured best: relaxed and beams (certain on one side), a longer depth first, the exact sweep."""
+    """The order that measured best: what may soon say valid, what may soon say invalid, then each with more room."""
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled
         return
     if settled.unanswered:
-        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 12)
+        yield "depth first", lambda: depth.search(settled, meter, 1 << 16, oldest_first=True)
+        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 9)
         yield "beam of 32", lambda: sweep.beam(settled, meter, 32)
-        yield "depth first", lambda: depth.search(settled, meter, 1 << 16)
+        yield "depth first", lambda: depth.search(settled, meter, 1 << 17)
+        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 12)
         yield "beam of 256", lambda: sweep.beam(settled, meter, 256)
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 14)
-    yield "depth first", lambda: depth.search(settled, meter, 1 << 20)
+    yield "depth first", lambda: depth.search(settled, meter, 1 << 18)
+    yield "depth first", lambda: depth.search(settled, meter, 1 << 20, oldest_first=True)
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 22)
 
 
