@@ -13,7 +13,6 @@ from checker import explain, ways
 from checker.budget import Budget, Meter
 from checker.history import History, Op
 from checker.models import Model, require_known, show
-from checker.problem import Problem
 from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid, Verdict, worst
 
 
@@ -91,7 +90,7 @@ def _grouped(history: History, model: Model) -> dict[Hashable, list[Op]]:
 
 def _try(part: Part, model: Model, meter: Meter, *, hard: bool) -> None:
     started = meter.elapsed()
-    problem = Problem(model, part.operations)
+    problem = ways.pose(model, part.operations)
     tried = ways.thorough(problem, meter) if hard else ways.quick(problem, meter)
     part.outcome, part.way = ways.attempt(tried, meter)
     part.seconds += meter.elapsed() - started

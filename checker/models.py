@@ -8,7 +8,8 @@ other declarations only make checks faster, and tests hold each of them against 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -71,6 +72,10 @@ class Model:
     def observes(self, op: Op) -> bool:
         """True if this failed operation still says something about the state, which `step` then judges."""
         return False
+
+    def narrowed(self, operations: Sequence[Op]) -> Model:
+        """A model that judges orders of these operations in the same way, with fewer states; or this one."""
+        return self
 
     def refuses(self, op: Op) -> str:
         """What is wrong with the value or the answer of an operation that `step` can't take; empty if nothing is."""
@@ -204,6 +209,10 @@ class KeyValueStrings(Model):
         """Puts."""
         return op.f == "put"
 
+    def narrowed(self, operations: Sequence[Op]) -> Model:
+        """The same with all strings that no get can come to see as one: k concurrent appends have k! strings."""
+        return _SeenStrings(self, sorted({op.result or "" for op in operations if op.f == "get" and op.type == OK}))
+
     def describe(self, state: State) -> str:
         """The string."""
         return show(state)
@@ -214,6 +223,35 @@ class KeyValueStrings(Model):
             if not isinstance(thing, str | None):
                 return f"the {what} of a {op.f} must be a string, this is {thing!r}"
         return ""
+
+
+_UNSEEN = ("no get sees it before the next put",)
+
+
+class _SeenStrings(KeyValueStrings):
+    """The strings that are prefixes of the answer of a get; all others are one state, since they behave alike.
+
+    Proof: a string that is no prefix of an answer of a get equals none, and appends only make it longer, so until the next
+    put every get is illegal whichever string it is; a put leaves the same string behind whatever there was.
+    """
+
+    def __init__(self, model: KeyValueStrings, answers: Sequence[str]) -> None:
+        super().__init__(name=model.name)
+        self._answers = answers
+        self.init = self._seen(model.init)
+
+    def step(self, state: State, op: Op) -> State | None:
+        """As the model, with unseen strings as one."""
+        if state == _UNSEEN and op.f != "put":
+            return _UNSEEN if op.f == "append" or op.type != OK else None
+        after = super().step("" if state == _UNSEEN else state, op)
+        return None if after is None else self._seen(after)
+
+    def _seen(self, state: State) -> State:
+        """The string, if it is a prefix of an answer: then it is one of the next answer in their order."""
+        assert isinstance(state, str)
+        place = bisect_left(self._answers, state)
+        return state if place < len(self._answers) and self._answers[place].startswith(state) else _UNSEEN
 
 
 MODELS: dict[str, Callable[..., Model]] = {

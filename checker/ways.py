@@ -27,6 +27,11 @@ class Answer(NamedTuple):
     way: str
 
 
+def pose(model: Model, operations: Sequence[Op]) -> Problem:
+    """The problem of these operations, with as few states as the model can do with."""
+    return Problem(model.narrowed(operations), operations)
+
+
 def quick(problem: Problem, meter: Meter) -> Ways:
     """The near-linear ways, then a depth-first search that ends soon."""
     yield "prefixes", lambda: prefixes.decide(problem)
@@ -91,13 +96,13 @@ def attempt(ways: Ways, meter: Meter) -> Answer:
 
 def refuted(model: Model, operations: Sequence[Op], meter: Meter) -> bool:
     """Whether it could be proved with little effort that the operations of this object have no order."""
-    problem = Problem(model, operations)
+    problem = pose(model, operations)
     return isinstance(attempt(refutation(problem, meter), meter).outcome, Invalid)
 
 
 def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
     """Decides one object by whatever way answers, for those who ask about parts of a history."""
-    problem = Problem(model, operations)
+    problem = pose(model, operations)
     outcome = attempt(quick(problem, meter), meter).outcome
     return attempt(thorough(problem, meter), meter).outcome if isinstance(outcome, GaveUp) else outcome
 

@@ -65,6 +65,10 @@ def outcomes(model: Model, operations: Sequence[Op]) -> dict[str, Outcome]:
         "beam": sweep.beam(problem, meter(), 2),
         "portfolio": ways.decide(model, operations, meter()),
     }
+    narrowed = ways.pose(model, operations)
+    if narrowed.model is not model:
+        said["narrowed, depth"] = depth.search(narrowed, meter(), 1 << 16)
+        said["narrowed, sweep"] = sweep.exact(narrowed, meter(), 1 << 16)
     if reductions.has_assignment_form(problem):
         settled = reductions.settle(problem)
         if isinstance(settled, Invalid):
@@ -219,6 +223,16 @@ def test_large_valid_histories_are_valid_by_a_witness(seed: int) -> None:
         if isinstance(outcome, Valid):
             assert referee.replay(Register(), history.operations, outcome.witness) == ""
     assert isinstance(ways.decide(Register(), history.operations, meter()), Valid)
+
+
+def test_concurrent_appends_to_a_string_have_few_states() -> None:
+    """Twelve concurrent appends have 479,001,600 orders, and a get that shows one of them has thirteen prefixes."""
+    letters = "abcdefghijkl"
+    appends = [Op(process=n, f="append", value=c, type="ok", invoked=n, returned=20 + n) for n, c in enumerate(letters)]
+    for answer, expected in ((letters[::-1], Valid), (letters[:-1], Invalid)):
+        get = Op(process=50, f="get", result=answer, type="ok", invoked=60, returned=61)
+        outcome = ways.decide(KeyValueStrings(), [*appends, get], Meter(Budget(steps=60_000, seconds=None)))
+        assert isinstance(outcome, expected)
 
 
 def test_unanswered_operations_cost_depth_first_few_nodes() -> None:
