@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from checker.history import FAIL, INFO, OK, History, Op
-from checker.models import AppendList, KeyValueStrings, Model
+from checker.models import AppendList, KeyValueStrings, Model, Mutex
 
 Shape = tuple[str, Any, Any]
 """What one operation is: function, argument, answer."""
@@ -190,6 +190,8 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
             f, argument, result = _list_shape(draw, ops, value)
         elif isinstance(model, KeyValueStrings):
             f, argument, result = _string_shape(draw, ops, value)
+        elif isinstance(model, Mutex):
+            f, argument, result = draw.choice(["acquire", "release"]), None, None
         else:
             f, argument, result = _register_shape(draw, value, 2 * values)
         if f == "cas" and kind == OK and draw.random() < 0.2:

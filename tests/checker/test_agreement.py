@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from checker import depth, prefixes, reductions, sweep, ways, zones
 from checker.budget import Budget, Meter
 from checker.history import Op
-from checker.models import AppendList, KeyValueStrings, Model, Register
+from checker.models import AppendList, KeyValueStrings, Model, Mutex, Register
 from checker.problem import Problem
 from checker.sweep import Reductions
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
@@ -47,6 +47,8 @@ STRING_SHAPES: list[simulate.Shape] = [
     ("get", None, "b"),
     ("get", None, "ba"),
 ]
+
+LOCK_SHAPES: list[simulate.Shape] = [("acquire", None, None), ("release", None, None)]
 
 
 def meter() -> Meter:
@@ -104,6 +106,8 @@ def disagreements(model: Model, operations: Sequence[Op]) -> list[str]:
         (AppendList(), LIST_SHAPES, 2),
         (AppendList(), LIST_SHAPES, 3),
         (KeyValueStrings(), STRING_SHAPES, 2),
+        (Mutex(), LOCK_SHAPES, 3),
+        (Mutex("held"), LOCK_SHAPES, 3),
     ],
 )
 def test_all_small_histories_are_judged_as_by_the_definition(
@@ -124,6 +128,7 @@ def test_all_small_histories_are_judged_as_by_the_definition(
         (Register(), REGISTER_SHAPES, 4, 31),
         (AppendList(), LIST_SHAPES, 4, 31),
         (KeyValueStrings(), STRING_SHAPES, 3, 3),
+        (Mutex(), LOCK_SHAPES, 5, 1),
     ],
 )
 def test_larger_small_histories_are_judged_as_by_the_definition(

@@ -16,6 +16,7 @@ from checker.models import (
     KeyValueStrings,
     Model,
     ModelError,
+    Mutex,
     Register,
     make_model,
     require_known,
@@ -46,6 +47,10 @@ def op(f: str, value: Any = None, result: Any = None, kind: str = "ok", error: A
         (AppendList(), (1, 2), op("read", result=[1, 2]), (1, 2)),
         (AppendList(), (1, 2), op("read", result=[2, 1]), None),
         (AppendList(), (), op("read", result=None), ()),
+        (Mutex(), "free", op("acquire"), "held"),
+        (Mutex(), "held", op("acquire"), None),
+        (Mutex(), "held", op("release"), "free"),
+        (Mutex(), "free", op("release", kind="info"), None),
         (KeyValueStrings(), "x", op("append", "y"), "xy"),
         (KeyValueStrings(), "x", op("put", "y"), "y"),
         (KeyValueStrings(), "x", op("get", result="x"), "x"),
@@ -65,7 +70,7 @@ def test_a_refused_cas_counts_only_if_it_says_what_it_met() -> None:
     assert not Register().observes(op("write", 4, kind="fail", error=["cas-mismatch", 2]))
 
 
-@pytest.mark.parametrize("name", ["register", "append"])
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_declarations_hold_for_every_state(name: str) -> None:
     """checker.md: "a property test holds each declaration against `step`, because a false declaration makes a false verdict"."""
     model = make_model(name)
@@ -96,9 +101,9 @@ def test_an_unknown_model_names_the_nearest_known() -> None:
         make_model("registr")
 
 
-@pytest.mark.parametrize("name,init", [("append", 3), ("kv", 3)])
+@pytest.mark.parametrize("name,init", [("append", 3), ("kv", 3), ("mutex", 3), ("mutex", [])])
 def test_an_initial_value_that_does_not_fit_is_refused(name: str, init: Any) -> None:
-    with pytest.raises(ModelError, match=f"the initial value of model {name} must be a"):
+    with pytest.raises(ModelError, match=f"the initial value of model {name} must be "):
         make_model(name, init)
 
 
@@ -106,7 +111,7 @@ def test_an_initial_value_that_does_not_fit_is_refused(name: str, init: Any) -> 
 def test_every_model_describes_its_first_state(name: str) -> None:
     model = make_model(name)
     assert model.name == name
-    assert model.describe(model.init) in {"nil", "[]", '""'}
+    assert model.describe(model.init) in {"nil", "[]", '""', "free"}
 
 
 @pytest.mark.parametrize(
