@@ -150,10 +150,7 @@ def _possible_states(model: Model, first: _Break, meter: Meter) -> _Possible:
     Each candidate is tried: with an operation in the place of the impossible one that only looks whether this is the
     state, do the operations have an order? A question that can't be decided within the budget leaves the answer incomplete.
     """
-    try:
-        candidates, complete = _candidates(model, first, meter)
-    except OutOfBudgetError:
-        return _Possible([], complete=False)
+    candidates, complete = _candidates(model, first, meter)
     watched = _Watched(model)
     others = [op for op in first.prefix if op is not first.impossible]
     possible: list[State] = []
@@ -205,29 +202,50 @@ def _look(impossible: Op, state: State) -> Op:
 
 
 def _candidates(model: Model, first: _Break, meter: Meter) -> tuple[list[State], bool]:
-    """States that include all possible ones, the likeliest first; False: some may be missing. Raises `OutOfBudgetError`.
+    """States that include all possible ones, the likeliest first; False: some may be missing.
 
     In assignment form the state while an operation ran was possible when it began, or was brought by an update that had not
     returned by then. Else every state is taken that a sweep passes through while the operation runs; hidden writes
     have to be tried one by one there, since they pass through states that the reduction leaves out.
     """
     impossible = first.impossible
-    begun = impossible.invoked
     within = meter.within(seconds=_PROBE_SECONDS)
     if has_assignment_form(Problem(model, first.prefix)):
-        before = Problem(model, cut(model, first.relevant, begun - 1))
-        stopped = sweep.Sweep(before, within, 1 << 12).run()
-        known = {before.transitions.states[configuration[0]]: None for configuration in stopped.frontier}
-        complete = not stopped.reason and stopped.impossible is None
-        late = [op for op in reversed(first.prefix) if op.returned is None or op.returned > begun]
-        produced = [effect.produces for op in late if (effect := model.effect(op)) is not None]
-        return list(known | dict.fromkeys(state for state in produced if state is not NOTHING)), complete
+        begun = _when_it_began(model, first, within)
+        answered = [op for op in first.prefix if op.returned is not None]
+        late = [op for op in answered if begun is None or (op.returned or 0) > impossible.invoked]
+        late.sort(key=lambda op: -(op.returned or 0))
+        unanswered = [op for op in reversed(first.prefix) if op.returned is None]
+        effects = [effect for op in [*late, *unanswered] if (effect := model.effect(op)) is not None]
+        produced = [effect.produces for effect in effects if effect.produces is not NOTHING]
+        return list(dict.fromkeys([*(begun or ()), *produced])), begun is not None
     nowhere = [op if op is not impossible else _look(op, _NOWHERE) for op in first.prefix]
     problem = Problem(_Watched(model), nowhere)
     reductions = sweep.Reductions(hidden_writes=False)
-    stopped = sweep.Sweep(problem, within, 1 << 10, reductions=reductions, watched_from=begun).run()
+    try:
+        stopped = sweep.Sweep(problem, within, 1 << 10, reductions=reductions, watched_from=impossible.invoked).run()
+    except OutOfBudgetError:
+        return [], False
     states = [problem.transitions.states[state] for state in stopped.closure]
     return states, not stopped.reason and stopped.impossible is not None
+
+
+def _when_it_began(model: Model, first: _Break, within: Meter) -> list[State] | None:
+    """The states that were possible when the impossible operation began, but for those of updates still open; None: unknown.
+
+    Unanswered updates that nobody can see are dropped first: an order without them ends in the same state, unless it ended
+    in theirs, and these are known without a search.
+    """
+    before = settle(Problem(model, cut(model, first.relevant, first.impossible.invoked - 1)))
+    if isinstance(before, Invalid):
+        return None
+    try:
+        stopped = sweep.Sweep(before, within, 1 << 12).run()
+    except OutOfBudgetError:
+        return None
+    if stopped.reason or stopped.impossible is not None:
+        return None
+    return [before.transitions.states[configuration[0]] for configuration in stopped.frontier]
 
 
 def _rank(state: State) -> tuple[float, str]:

@@ -215,3 +215,15 @@ def test_where_not_all_is_known_the_sentence_does_not_say_every_order() -> None:
     assert verdict.verdict == "invalid"
     assert not verdict.possible_states_complete
     assert "the orders that were tried leave" in verdict.explanation
+
+
+def test_what_was_possible_is_found_among_hundreds_of_unanswered_writes() -> None:
+    """A sweep over writes that nobody saw ran out of time there, and the sentence said nothing of what was possible."""
+    history = simulate.register_history(Random(4), operations=3000, clients=20, unanswered=0.3)
+    last = max(op.returned or op.invoked for op in history) + 1
+    write = Op(process=10**6, f="write", key="k0", value=-1, type=OK, invoked=last, returned=last + 1)
+    read = Op(process=10**6 + 1, f="read", key="k0", result=-2, type=OK, invoked=last + 2, returned=last + 3)
+    verdict = check(History([*history, write, read]), Register())
+    assert verdict.verdict == "invalid"
+    assert "-1" in verdict.possible_states
+    assert "of the operations leaves -1" in verdict.explanation or "tried leave" in verdict.explanation
