@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from random import Random
@@ -114,12 +115,14 @@ def test_the_same_steps_give_the_same_verdict() -> None:
     assert "the budget of 3,000 steps was used up by the way" in verdicts[0].reason
 
 
-def test_seconds_are_kept() -> None:
+def test_seconds_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of this process, so that a busy machine does not count."""
+    monkeypatch.setattr(time, "monotonic", time.process_time)
     verdict = check(hard(), Digest(), Budget(seconds=0.5))
     assert verdict.verdict == "unknown"
     assert "0.5 seconds was used up by the way" in verdict.reason
     assert "which got to event" in verdict.reason
-    assert verdict.seconds < 1.5  # 0.6 on a machine that does nothing else
+    assert verdict.seconds < 1.0
 
 
 @pytest.mark.slow
