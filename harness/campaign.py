@@ -324,6 +324,8 @@ def render_summary(folder: Path, state: State) -> str:
         "",
         f"{len(state.done)} of {len(state.plans)} runs done ({counted or 'none'}), {seconds:.0f} s of running. File: `{state.file}`.",
         "",
+        _when_and_of_what(state),
+        "",
         "| build | cluster | workloads | faults | runs | " + " | ".join(OUTCOMES) + " | ok operations |",
         "|---|---|---|---|---|" + "---|" * (len(OUTCOMES) + 1),
     ]
@@ -347,6 +349,25 @@ def render_summary(folder: Path, state: State) -> str:
         lines += [f"  - {' '.join(reason.split())}" for reason in record.reasons[:3]]
         lines += [f"  - again: `{record.command}`"] if record.command else []
     return "\n".join(lines) + "\n"
+
+
+def _when_and_of_what(state: State) -> str:
+    """The days of the first and the last run, and each build with its revision, as the runs' own files have them."""
+    days: set[str] = set()
+    builds: dict[str, str] = {}
+    for folder in (Path(each.record.run) for each in state.done if each.record.run):
+        try:
+            build = msgspec.json.decode((folder / "run.json").read_bytes())["build"]
+        except (OSError, msgspec.DecodeError, KeyError):
+            continue  # it was removed, or broke off; the table counts it all the same
+        days.add(f"{folder.name[:4]}-{folder.name[4:6]}-{folder.name[6:8]}")
+        source = f"revision {build['revision'][:12]}" if build.get("revision") else "no revision known"
+        changes = ", with uncommitted changes" if build.get("dirty") else ""
+        builds.setdefault(source + changes, build["name"])
+    if not days:
+        return "No run has left its files."
+    of_what = "; ".join(builds) if len(builds) == 1 else "; ".join(f"{name}: {what}" for what, name in builds.items())
+    return f"Run on {' to '.join(sorted({min(days), max(days)}))}. Harness and nodes: {of_what}."
 
 
 def _cell(plan: Plan) -> tuple[str, ...]:

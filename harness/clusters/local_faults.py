@@ -179,7 +179,7 @@ def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died:
     else:
         life.tell("not-bitten", exit_status=codes)
         for each in targets:
-            if codes[each.node] != KILLED:
+            if codes[each.node] not in {KILLED, None}:  # one that still runs has not died
                 died(each)
     life.wait_for_end()
     for each in targets:

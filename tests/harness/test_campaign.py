@@ -54,7 +54,12 @@ class Runner:
             command=f"./splitbrain run --seed {plan.seed}",
         )
         (folder / "run.json").write_bytes(
-            msgspec.json.encode({**msgspec.to_builtins(record), "build": {"name": plan.build}})
+            msgspec.json.encode(
+                {
+                    **msgspec.to_builtins(record),
+                    "build": {"name": plan.build, "revision": "0123456789abcdef", "dirty": True},
+                }
+            )
         )
         return record
 
@@ -156,6 +161,8 @@ def test_it_leaves_a_summary_junit_a_table_and_the_list_of_all_runs(tmp_path: Pa
     assert summary.startswith("# Campaign small: violation\n")
     assert "| bug:no-dedup | local | register | none | 2 | 2 |  |  |  | 200 |" in summary
     assert "again: `./splitbrain run --seed 1`" in summary
+    what = "revision 0123456789ab, with uncommitted changes"
+    assert f"Run on 2026-11-24. Harness and nodes: {what}." in summary
     suite = ET.fromstring((folder / "junit.xml").read_text(encoding="utf-8")).find("testsuite")  # noqa: S314 - our own
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "2", "0")
