@@ -30,6 +30,7 @@ def follow(core: Core, now: int, term: int, leader: str, why: str) -> None:
         note(core, "resigned", term=core.term, why=why)
     if term > core.term:
         set_hard_state(core, term, "")
+        draw_timeout(core)  # else whoever drew a long one keeps it for as long as others stand first
     core.role = FOLLOWER
     if was != FOLLOWER:
         note(core, "role", role=FOLLOWER, term=core.term, leader=leader)

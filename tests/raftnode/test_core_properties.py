@@ -16,7 +16,7 @@ from raftnode import core, elections, reads, replication
 from raftnode.bugs import BUGS
 
 SEEDS = 160
-PARTS = 8
+PARTS = 4
 
 
 def run_seeds(**made_wrong: Any) -> None:
@@ -33,9 +33,9 @@ def test_every_property_holds_after_every_step(part: int) -> None:
         elections_held += len(schedule.watch.leaders)
         certain += sum(len(client.certain) for client in schedule.clients)
     # Nothing that matters happens in a schedule too harsh.
-    assert committed > 100
-    assert elections_held > 20
-    assert certain > 20
+    assert committed > 200
+    assert elections_held > 40
+    assert certain > 40
 
 
 @pytest.mark.slow
