@@ -90,7 +90,7 @@ def draw_schedule(
     """The faults of one run between `start` and `end` (ns by the cluster's clock), sorted by their start.
 
     The schedule depends on its arguments alone. Each family draws from a stream of its own, so that leaving one family
-    out does not change what the others do (a choice belongs to a named entity: FoundationDB, simulation.md section 1).
+    out does not change what the others do (a choice belongs to a named entity, as in FoundationDB).
     """
     faults: list[Fault] = []
     for family in sorted(families, key=FAMILIES.index):  # partitions first: kills wait for some of them
