@@ -13,7 +13,7 @@ import msgspec
 import pandas as pd
 
 from harness.evidence import OUTCOMES, worst
-from harness.report import COLOURS, WORDS, asset, environment, write_whole
+from harness.report import COLOURS, WORDS, asset, draft_of, environment, write_whole
 
 UNFINISHED = "unfinished"  # a run that was killed before it was judged, or is still under way
 ORDER = (*OUTCOMES[:-1], UNFINISHED, OUTCOMES[-1])
@@ -69,7 +69,7 @@ def write_index(results: Path) -> Path:
     )
     entries.sort(key=lambda entry: ORDER.index(entry.outcome))
     table = pd.DataFrame([msgspec.to_builtins(entry) for entry in entries], columns=list(Entry.__struct_fields__))
-    draft = results / "runs.parquet.new"
+    draft = draft_of(results / "runs.parquet")
     table.to_parquet(draft, index=False)
     draft.replace(results / "runs.parquet")
     return write_whole(results / "index.html", render_index(entries))

@@ -12,6 +12,7 @@ import gzip
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jinja2
 import msgspec
@@ -130,9 +131,14 @@ def write_counterexample(folder: Path) -> Path | None:
     return place
 
 
+def draft_of(path: Path) -> Path:
+    """Where to write what will replace a file; two runs that end at the same moment do not meet there."""
+    return path.with_name(f"{path.name}.{uuid4().hex}.new")
+
+
 def write_whole(path: Path, text: str) -> Path:
     """Writes a file so that a reader sees the old one or the new one."""
-    draft = path.with_name(path.name + ".new")
+    draft = draft_of(path)
     draft.write_text(text, encoding="utf-8")
     return draft.replace(path)
 

@@ -2,7 +2,7 @@
 
 A bug may carry limits that give it its window, such as how long a cut-off leader stays in office: the right node keeps its
 promise under the same limits. Nothing outside this module knows of bugs; the right build is `raftnode.build.CURRENT`.
-Numbers in `source` are those of the catalogue of public bugs that each one resembles.
+`source` names public bugs that it resembles.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ _LIBRARY = (
         ),
         breaks="a leader must confirm by a round of heartbeats that it still leads before it answers a read (thesis 6.4)",
         caught_by="register and append: a cut-off leader answers with what has been overwritten on the other side",
-        source="26: hashicorp/raft#359, jgroups-extras/jgroups-raft#208",
+        source="hashicorp/raft#359, jgroups-extras/jgroups-raft#208",
     ),
     _bug(
         replace(
@@ -141,19 +141,19 @@ _LIBRARY = (
         ),
         breaks="a follower must have applied up to the read's index before it answers (thesis 6.4, step 4)",
         caught_by="register and append: a follower that lags behind answers with an old value",
-        source="29: kin tikv/tikv#6340",
+        source="kin tikv/tikv#6340",
     ),
     _bug(
         replace(CURRENT, name="quorum-half", rules=replace(RAFT, quorum=half)),
         breaks="decisions need more than half of the voters (paper 5.2, 5.3)",
         caught_by="register and append: both sides of a split elect a leader and commit",
-        source="14",
+        source="no public bug that we know of",
     ),
     _bug(
         replace(CURRENT, name="term-not-persisted", storage=replace(DURABLE, hard_state=forget_term), limits=PAPER),
         breaks="currentTerm and votedFor survive restarts (paper figure 2, persistent state)",
         caught_by="append: after a kill of all nodes terms begin anew, and an old log beats what was committed since",
-        source="3: bakwc/PySyncObj#201, #202, wenweihu86/raft-java#57",
+        source="bakwc/PySyncObj#201, #202, wenweihu86/raft-java#57",
     ),
     _bug(
         replace(
@@ -161,37 +161,37 @@ _LIBRARY = (
         ),
         breaks="a reply with a higher term makes a leader step down (paper 5.1)",
         caught_by="register and append: a deposed leader takes refusals for acknowledgements and answers reads",
-        source="10: PySyncObj",
+        source="PySyncObj",
     ),
     _bug(
         replace(CURRENT, name="obeys-older-term", rules=replace(RAFT, obeys=obeys_everybody), limits=LONG_OFFICE),
         breaks="AppendEntries of a smaller term is refused (paper figure 2, AppendEntries, receiver 1)",
         caught_by="append: two leaders that share a follower overwrite in its log what the other has committed",
-        source="11: butaneprotocol/oracles#32",
+        source="butaneprotocol/oracles#32",
     ),
     _bug(
         replace(CURRENT, name="no-prev-check", rules=replace(RAFT, prev_matches=matches_anything)),
         breaks="entries are appended only behind an entry that leader and follower share (paper 5.3)",
         caught_by="append: a follower that missed entries appends what comes later, and answers or leads without them",
-        source="19",
+        source="no public bug that we know of",
     ),
     _bug(
         replace(CURRENT, name="applies-on-append", rules=replace(RAFT, may_apply_to=apply_all)),
         breaks="only committed entries are applied (paper 5.3, figure 2)",
         caught_by="register and append: a leader that is cut off or killed has answered what nobody else has",
-        source='34: "aborted reads" in Jepsen\'s analysis of Redis-Raft 1b3fbf6',
+        source='"aborted reads" in Jepsen\'s analysis of Redis-Raft 1b3fbf6',
     ),
     _bug(
         replace(CURRENT, name="no-dedup", machine=replace(KEY_VALUE, recall=recall_nothing), limits=LONG_OFFICE),
         breaks="a repeated request gets the first answer and is applied once (paper 8, thesis 6.3)",
         caught_by="append: an element stands twice in its list when an answer was lost and the client asked again",
-        source="37: ktoso/akka-raft#64",
+        source="ktoso/akka-raft#64",
     ),
     _bug(
         replace(CURRENT, name="reply-by-index", rules=replace(RAFT, same_entry=any_entry), limits=LONG_OFFICE),
         breaks="a client is answered for its own entry, which index *and* term name (thesis 6.3)",
         caught_by="append: writes that waited at a deposed leader are acknowledged with another's entry, and are lost",
-        source="42: redpanda-data/redpanda#3003",
+        source="redpanda-data/redpanda#3003",
     ),
     _bug(
         replace(
@@ -202,13 +202,13 @@ _LIBRARY = (
         ),
         breaks="what was not committed in time may still be: the answer is unknown, not no (Jepsen's info)",
         caught_by="register and append: a write that was called failed is read later",
-        source="64: sofastack/sofa-jraft#1071",
+        source="sofastack/sofa-jraft#1071",
     ),
     _bug(
         replace(CURRENT, name="cas-before-log", rules=replace(RAFT, admit=compare_before_log)),
         breaks="commands are decided when they are applied, in the order of the log (paper 5.3, state machine safety)",
         caught_by="register: two compare-and-sets that expect the same value both succeed; no fault is needed",
-        source="67",
+        source="no public bug that we know of",
     ),
 )
 

@@ -6,6 +6,7 @@ import math
 import secrets
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -129,5 +130,7 @@ def _tell(record: Record) -> None:
         screen.print(f"    and {len(record.reasons) - 6} more reasons, in run.json")
     counts = ", ".join(f"{count} {type_}" for type_, count in record.operations.items())
     screen.print(f"operations  {counts}")
-    screen.print(f"report      {escape(record.run)}/report.html")
+    page = Path(record.run, "report.html")
+    shown = f"{page}" if page.is_file() else f"could not be drawn; the files are in {record.run}"
+    screen.print(f"report      {escape(shown)}")
     screen.print(f"again       {escape(record.command)}")
