@@ -181,7 +181,8 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     ]
     outcome = worst([name for name, _ in found] or ["pass"])
     reasons = [sentence for name in OUTCOMES for found_name, sentence in found if found_name == name]
-    return outcome, reasons or ["linearizable; every fault was shown to bite and to heal, and every floor was met"]
+    shown = "every fault was shown to bite and to heal" if observed.schedule else "no faults were asked for"
+    return outcome, reasons or [f"linearizable; {shown}, and every floor was met"]
 
 
 def promises_broken(reasons: Iterable[str]) -> set[str]:

@@ -18,6 +18,7 @@ from rich.table import Table
 from harness.builds import resolve_build
 from harness.clusters.cluster import Cluster, ClusterError
 from harness.commands.answer import JSON_HELP, as_json, console
+from harness.interrupts import held_back
 from harness.nemesis import FAMILIES
 from harness.progress import Quiet, watcher
 from harness.run import OPENERS
@@ -103,4 +104,5 @@ def _cluster(name: str, say: Callable[[str], None]) -> Iterator[Finding]:
             yield Finding(f"{name} cluster", works=False, says=str(error))
         finally:
             if cluster is not None:
-                cluster.close()
+                with held_back():
+                    cluster.close()

@@ -51,6 +51,12 @@ def test_a_run_in_which_everything_was_seen_passes() -> None:
     assert outcome(observed())[0] == "pass"
 
 
+def test_a_pass_without_faults_does_not_claim_any() -> None:
+    seen = observed()
+    seen.schedule, seen.families, seen.progress = (), (), []
+    assert outcome(seen) == ("pass", "linearizable; no faults were asked for, and every floor was met")
+
+
 def test_with_a_nemesis_that_does_nothing_no_run_passes() -> None:
     seen = observed()
     seen.progress = [step for step in seen.progress if step.phase == "requested"]
