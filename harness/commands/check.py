@@ -23,7 +23,7 @@ Exit status: 0 valid, 1 invalid, 2 the file or an option is wrong, 3 unknown.
 
 Examples:
 
-  splitbrain check results/latest/history.jsonl --model cas-register
+  splitbrain check results/sample/history.jsonl --model cas-register
 
   splitbrain check history.edn --model register --init 0 --json
 """
@@ -34,6 +34,14 @@ EXIT_STATUS = {"valid": 0, "invalid": 1, "unknown": 3}
 def add_to(app: typer.Typer) -> None:
     """Puts the command into the command line."""
     app.command("check", help=HELP)(command)
+
+
+def _hint(file: Path) -> str:
+    """What to look at instead, if the file is the history of a run with several workloads, which no one model fits."""
+    checks = sorted(path.as_posix() for path in file.parent.glob("checks/*.json"))
+    if len(checks) < 2:
+        return ""
+    return f"; this is a run of several workloads, and each was checked by its own model: {', '.join(checks)}"
 
 
 def command(
@@ -68,7 +76,7 @@ def command(
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except HistoryError as error:
-        raise UsageError(f"{file}: {error}") from error
+        raise UsageError(f"{file}: {error}{_hint(file)}") from error
     except ModelError as error:
         raise UsageError(str(error)) from error
     for warning in verdict.warnings:

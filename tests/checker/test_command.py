@@ -212,3 +212,15 @@ def test_the_package_loads_nothing_else_of_ours_and_little_of_others() -> None:
     assert not {"harness", "raftnode", "workloads", "numpy", "numba", "pandas", "httpx", "docker"} & set(
         json.loads(done.stdout.replace("'", '"'))
     )
+
+
+def test_the_history_of_several_workloads_leads_to_their_own_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append = '{"type":"invoke","process":1,"f":"append","key":"a","value":1}\n'
+    (tmp_path / "history.jsonl").write_text(GOOD + append)
+    (tmp_path / "checks").mkdir()
+    for name in ("append", "register"):
+        (tmp_path / "checks" / f"{name}.json").write_text("{}")
+    assert of_the_product([str(tmp_path / "history.jsonl"), "--model", "register"]) == 2
+    assert f"{tmp_path}/checks/append.json" in capsys.readouterr().err
