@@ -6,6 +6,7 @@ What an error means is not decided here, nor which operation comes next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from harness.clusters.client_process import LENGTH, Do, Done, Ready, Start, fram
 from harness.clusters.cluster import ClusterError, Completion, Request
 
 PROCESSES = 2
+END_SECONDS = 1.0  # for a process to end once its standard input has, or its output
 PREPARE_SECONDS = 15.0
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +85,7 @@ class HttpClients:
                 continue  # it is gone already
         for child in self._children:
             try:
-                child.wait(timeout=1.0)
+                child.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
@@ -103,6 +105,8 @@ class HttpClients:
         finally:
             stream.close()
         if not self._closed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(END_SECONDS)  # what it wrote to is closed before it has ended: let both be true at once
             self._trouble.append(_gone(child))
             self._ready.release()
             self._broken(ClusterError(_gone(child)))
