@@ -66,6 +66,8 @@ def rows(run: RunFiles) -> list[Row]:
     }
     indices = {op.get("invoke_index") for op in [*(verdict.get("core") or []), first]}
     possible = " or ".join(shorten_state(str(state)) for state in verdict.get("possible_states") or [])
+    if possible and not verdict.get("possible_states_complete", True):
+        possible += ", among others"
     return [
         _row(operation, possible, impossible=True)
         if operation.asked.i == first.get("invoke_index")
