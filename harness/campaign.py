@@ -2,11 +2,13 @@
 
 A campaign keeps its state in `<out>/<name>-<utc>/campaign.json` after each run, and `<out>/<name>` points to it. After a
 kill the same file goes on where it stopped, as long as it says the same and the builds are the same; a campaign that has
-ended begins anew. An outcome is never retried away: what a run came to stands.
+ended begins anew. An outcome is never retried away: what a run came to stands, and so does a violation that the history
+of a run shows which was broken off before it was judged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import difflib
 import hashlib
@@ -20,15 +22,17 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from checker import Budget, History, HistoryError, check, make_model
 from harness.builds import resolve_build
 from harness.evidence import INTERRUPTED, OUTCOMES, worst
 from harness.index import read_entry, write_index
 from harness.junit import render_junit
-from harness.plan import Plan, UsageError, checked, seeds_of
+from harness.plan import Plan, UsageError, checked, command_of, seeds_of
 from harness.progress import Watcher
 from harness.report import write_whole
 from harness.run import Record, run
 from harness.store import StoreError
+from workloads.catalog import WORKLOADS
 
 log = logging.getLogger("splitbrain")
 
@@ -216,6 +220,7 @@ def _begin(
     stopped = None if fresh else _read_state(link / STATE)
     if stopped is not None and not stopped.ended:
         if stopped.digest == digest:
+            _adopt(link.resolve(), stopped, progress)
             progress.say(f"going on with {link.resolve()}: {len(stopped.done)} of {len(stopped.plans)} runs are done")
             return link.resolve(), stopped
         progress.say(
@@ -233,6 +238,90 @@ def _begin(
     else:
         progress.say(f"{link} is a folder of its own: if this campaign is stopped, it cannot be found there to go on")
     return folder, state
+
+
+def _adopt(folder: Path, state: State, progress: Watcher) -> None:
+    """Takes over what a kill kept from the state: runs that were judged, and those whose history is a violation."""
+    known = {Path(each.record.run).name for each in state.done}
+    missing = {_bare(plan): place for place, plan in enumerate(state.plans)}
+    for each in state.done:
+        missing.pop(_bare(state.plans[each.place]), None)
+    for path in sorted(folder.glob("*/run.json")):
+        place, record = None, None
+        if path.parent.name not in known and (kept := _read_kept(path)) is not None:
+            place = missing.get(_bare(kept.plan))
+            record = kept.record(path.parent) if kept.outcome else _convicted(path.parent, kept.plan, progress)
+        if place is not None and record is not None and (record.outcome == "violation" or not _interrupted(record)):
+            state.done.append(Done(place, record))
+            del missing[_bare(state.plans[place])]
+            progress.say(f"{path.parent.name} was broken off: {record.outcome}: {record.reasons[0]}")
+
+
+def _interrupted(record: Record) -> bool:
+    return INTERRUPTED in record.reasons
+
+
+def _bare(plan: Plan) -> Plan:
+    """What was run, wherever its results are kept."""
+    return msgspec.structs.replace(plan, out="", name="")
+
+
+class _Kept(msgspec.Struct):
+    """What is read of a run's own file."""
+
+    plan: Plan
+    outcome: str = ""
+    reasons: list[str] = []
+    operations: dict[str, int] = {}
+    wall_seconds: float = 0.0
+    explanation: str | None = None
+
+    def record(self, folder: Path) -> Record:
+        plan = self.plan
+        return Record(
+            outcome=self.outcome,
+            reasons=self.reasons,
+            run=str(folder),
+            seed=plan.seed,
+            build=plan.build,
+            cluster=plan.cluster,
+            workload=list(plan.workloads),
+            faults=list(plan.faults),
+            operations=self.operations,
+            wall_seconds=self.wall_seconds,
+            explanation=self.explanation,
+            command=command_of(plan),
+        )
+
+
+def _read_kept(path: Path) -> _Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _convicted(folder: Path, plan: Plan, progress: Watcher) -> Record | None:
+    """The violation that the history of a run which was broken off shows by itself; None if it shows none."""
+    try:
+        lines = (folder / "history.jsonl").read_bytes().splitlines()
+    except OSError:
+        return None
+    events = []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):  # the last one may be torn
+            events.append(msgspec.json.decode(line, type=dict[str, Any]))
+    progress.say(f"{folder.name} was broken off before it was judged: checking what there is")
+    for name in plan.workloads:
+        try:
+            history = History.from_events([event for event in events if event.get("workload") == name])
+        except HistoryError:
+            continue
+        verdict = check(history, make_model(WORKLOADS[name].model), Budget(seconds=plan.check_seconds))
+        if verdict.verdict == "invalid":
+            reason = f"safety: {name} is not linearizable: {verdict.explanation} (the run was broken off after that)"
+            return _Kept(plan, "violation", [reason], explanation=verdict.explanation).record(folder)
+    return None
 
 
 def _new_folder(out: Path, name: str) -> Path:
@@ -263,13 +352,13 @@ def _go_on(folder: Path, state: State, progress: Watcher, runner: Runner) -> Non
             f"campaign {state.campaign}: run {place + 1} of {len(state.plans)}: {label(plan)}, seed {plan.seed}"
         )
         record = _run_one(plan, progress, runner)
-        if INTERRUPTED in record.reasons and record.outcome != "violation":
+        if _interrupted(record) and record.outcome != "violation":
             break  # it is run again when the campaign goes on
         state.done.append(Done(place, record))
         progress.say(f"  {record.outcome}: {record.reasons[0]}")
         write_whole(folder / STATE, _json(state))
         write_results(folder, state)
-        if INTERRUPTED in record.reasons:
+        if _interrupted(record):
             break
     write_results(folder, state)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -105,6 +106,36 @@ def test_after_a_kill_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (state.ended, state.outcome) == (True, "violation"), "what was seen before the kill counts"
     assert len([path for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()]) == 1
     assert "4 of 4 runs done (1 violation, 3 pass)" in (folder / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("judged", [True, False], ids=["judged", "not judged"])
+def test_a_violation_that_a_kill_kept_from_the_state_is_not_retried_away(tmp_path: Path, *, judged: bool) -> None:
+    """DESIGN: "Nothing that is retried can turn a violation into a pass"."""
+
+    class KilledError(BaseException):
+        """As after the run's own file was written, or before its history was judged."""
+
+    def die(plan: Plan) -> str:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        campaign(tmp_path, Runner(die))
+    plan = campaign_module.plans_of(SMALL, "results", "small")[0]
+    folder = tmp_path / "small" / "20261124T000000.000Z-local-current-1"
+    folder.mkdir()
+    kept: dict[str, Any] = {"plan": plan, "build": {"name": "current"}}
+    if judged:
+        kept |= {"outcome": "violation", "reasons": ["safety: seen"]}
+    else:
+        event = {"workload": "register", "process": 0, "f": "read", "key": "r1", "value": None}
+        events = [{**event, "type": "invoke"}, {**event, "type": "ok", "value": 7}]
+        lines = [msgspec.json.encode({**each, "i": i, "t": i}) for i, each in enumerate(events)]
+        (folder / "history.jsonl").write_bytes(b"\n".join([*lines, b'{"i":2,"t']))
+    (folder / "run.json").write_bytes(msgspec.json.encode(kept))
+    runner = Runner()
+    _, state = campaign(tmp_path, runner)
+    assert runner.ran == [("bug:no-dedup", 1), ("current", 2), ("bug:no-dedup", 2)]
+    assert (state.ended, state.outcome) == (True, "violation")
 
 
 def test_a_campaign_that_ended_begins_anew_in_a_folder_of_its_own(tmp_path: Path) -> None:
