@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from checker import Budget, History, Verdict, check, make_model
+from checker import Budget, History, Model, Op, Verdict, check, make_model
 from harness.builds import Build, resolve_build
 from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
 from harness.clusters.docker import open_docker
@@ -139,6 +139,9 @@ def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, prog
         observed.trouble.append(str(error))
     except OSError as error:
         observed.trouble.append(f"the run could not go on: {error}")
+    except Exception as error:  # what was recorded until now is judged all the same
+        log.exception("the run was ended by a mistake of our own")
+        observed.trouble.append(f"a mistake of our own ended the run: {type(error).__name__}: {error}")
     except KeyboardInterrupt:
         observed.interrupted = True
         progress.say("interrupted: healing, stopping the cluster and checking what there is")
@@ -159,33 +162,66 @@ def _close(cluster: Cluster, observed: Observed) -> None:
 
 
 def _check(plan: Plan, folder: RunFolder, observed: Observed, progress: Watcher) -> dict[str, Verdict]:
-    """One verdict per workload, each written to checks/<workload>.json. Ctrl-C leaves the rest undecided."""
+    """One verdict per workload, each written to checks/<workload>.json. Ctrl-C leaves the rest undecided.
+
+    Whatever happens to one check, the others are made: what one of them proves stands.
+    """
     verdicts: dict[str, Verdict] = {}
     hurried = False
     events = _events(folder.path / "history.jsonl")
     budget = Budget(seconds=plan.check_seconds / len(plan.workloads))
     for name in plan.workloads:
-        history = History.from_events([event for event in events if event.get("workload") == name])
-        progress.say(f"checking {name}: {len(history)} operations against {WORKLOADS[name].model}")
         model = WORKLOADS[name].model
+        interrupted = _undecided(model, "the checker was interrupted")
         try:
-            verdicts[name] = _undecided(model) if hurried else check(history, make_model(model), budget)
+            verdicts[name] = interrupted if hurried else _check_workload(name, events, budget, progress)
         except KeyboardInterrupt:
-            verdicts[name] = _undecided(model)
+            verdicts[name] = interrupted
             observed.interrupted = hurried = True
+        except Exception as error:
+            log.exception("the check of %s failed", name)
+            mistake = f"a mistake of our own ended the check: {type(error).__name__}: {error}"
+            verdicts[name] = _undecided(model, mistake)
+            observed.trouble.append(f"{name} was not judged: {mistake}")
         folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
     return verdicts
 
 
-def _undecided(model: str) -> Verdict:
-    return Verdict(verdict="unknown", reason="the checker was interrupted", model=model)
+def _check_workload(name: str, events: list[dict[str, Any]], budget: Budget, progress: Watcher) -> Verdict:
+    history = History.from_events([event for event in events if event.get("workload") == name])
+    model = make_model(WORKLOADS[name].model)
+    progress.say(f"checking {name}: {len(history)} operations against {model.name}")
+    # The workload asks only what its model knows: an answer that the model cannot take is the store's.
+    absurd = next((op for op in history if model.refuses(op)), None)
+    return check(history, model, budget) if absurd is None else _absurd(history, model, absurd)
+
+
+def _absurd(history: History, model: Model, op: Op) -> Verdict:
+    """The verdict on an answer that is none of the model's: no correct machine gives it in any state."""
+    shown = op.as_dict()
+    where = f"{op.f} of {op.key} by process {op.process}"
+    return Verdict(
+        verdict="invalid",
+        model=model.name,
+        way="answers",
+        operations=len(history),
+        key=op.key,
+        first_impossible=shown,
+        core=[shown],
+        explanation=f"the {where} was answered with what no state explains: {model.refuses(op)}",
+    )
+
+
+def _undecided(model: str, reason: str) -> Verdict:
+    return Verdict(verdict="unknown", reason=reason, model=model)
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
-    """The recorded events; the file is absent if the cluster never came up."""
+    """The recorded events; the file is absent if the cluster never came up, its last line torn if the disk was full."""
     if not path.exists():
         return []
-    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line]
+    whole, newline, _ = path.read_bytes().rpartition(b"\n")
+    return [msgspec.json.decode(line) for line in (whole + newline).splitlines() if line]
 
 
 def _finish(

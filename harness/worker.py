@@ -65,23 +65,37 @@ def completion_of(op: Op, completion: Completion) -> tuple[Op, list[Any]]:
 
     The detail is a sentence; of a refused compare-and-set it is the value that was met, which says something of the state.
 
+    - an answer without what it must tell is none: its attempt is `unreadable`, and nobody knows what came of it;
     - an attempt with an answer decides: ok, whatever earlier attempts came to (they carried the same key);
     - a read that was not answered changed nothing: fail;
     - an update fails only if *every* attempt certainly did nothing; else it is info, even if the last one was refused.
     """
-    for attempt in completion.attempts:
+    attempts = [_readable(op, attempt) for attempt in completion.attempts]
+    for attempt in attempts:
         answered, value = _answer(op, attempt)
         if answered:
             return msgspec.structs.replace(op, type="ok", value=value), []
-    if not completion.attempts:
+    if not attempts:
         return msgspec.structs.replace(op, type="fail", error="not-sent"), ["not-sent", "no attempt could be made"]
-    last = completion.attempts[-1]
-    certain = op.f in READ_ONLY or all(_certainly_nothing(attempt) for attempt in completion.attempts)
+    last = attempts[-1]
+    certain = op.f in READ_ONLY or all(_certainly_nothing(attempt) for attempt in attempts)
     code = last.error
     if not certain and _certainly_nothing(last):
         # The last refusal does not undo an earlier attempt whose end nobody saw: name that one.
-        code = next(attempt.error for attempt in completion.attempts if not _certainly_nothing(attempt))
+        code = next(attempt.error for attempt in attempts if not _certainly_nothing(attempt))
     return msgspec.structs.replace(op, type="fail" if certain else "info", error=code), [code, _detail(code, last)]
+
+
+def _readable(op: Op, attempt: Attempt) -> Attempt:
+    """The attempt; or, where its answer lacks the value that it is about, one whose answer could not be read."""
+    needed = ""
+    if op.f == "read" and attempt.status == 200:
+        needed = "value"
+    elif attempt.error == "cas-mismatch":
+        needed = "actual"
+    if needed and not (isinstance(attempt.body, dict) and needed in attempt.body):
+        return Attempt(attempt.node, error="unreadable")
+    return attempt
 
 
 def _answer(op: Op, attempt: Attempt) -> tuple[bool, Any]:

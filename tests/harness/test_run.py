@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from fake_cluster import MILLISECOND, FakeCluster, right_answer
 
+from checker import Budget, History, Model, Verdict
 from harness import run as run_module
 from harness.clusters.cluster import NANOSECONDS, Attempt, ClusterError, Request
 from harness.plan import Plan
@@ -144,6 +146,103 @@ def test_a_lost_write_is_a_violation_with_a_sentence_and_a_counterexample(make_r
     folder = find_run(tmp_path, "latest-violation")
     assert folder == Path(record.run)
     assert (folder / "counterexample" / "explain.md").exists()
+
+
+GARBAGE = ("garbage", 7, {"of": "another kind"}, True)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_an_answer_outside_the_model_is_a_violation_and_the_other_workload_is_judged(
+    make_run: Runner, garbage: object
+) -> None:
+    """It used to end the run as a mistake of the user's, with whatever else had been proved."""
+
+    def absurd(request: Request, state: dict[str, Any]) -> Attempt:
+        if request.f == "read" and request.key.startswith("a"):
+            return Attempt("n1", 200, body={"value": garbage})
+        return right_answer(request, state)
+
+    cluster = FakeCluster()
+    cluster.answers = absurd
+    record = make_run(cluster)
+    assert record.outcome == "violation"
+    assert record.reasons[0].startswith("safety: append is not linearizable: the read of a")
+    assert f"a read of a list must give a list, this is {garbage!r}" in record.reasons[0]
+    folder = Path(record.run)
+    verdicts = {name: json.loads((folder / "checks" / f"{name}.json").read_text()) for name in ("append", "register")}
+    assert [verdict["verdict"] for verdict in verdicts.values()] == ["invalid", "valid"]
+    assert (folder / "counterexample" / "explain.md").exists()
+
+
+@pytest.mark.parametrize("garbage", [*GARBAGE, None, [1, "x", {}, None, [2]], [[], 1.5, -0.0], 2**70])
+def test_whatever_a_store_answers_it_is_judged(make_run: Runner, garbage: object) -> None:
+    cluster = FakeCluster()
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 200, body={"value": garbage}) if request.f == "read" else right_answer(request, state)
+    )
+    assert make_run(cluster).outcome == "violation"
+
+
+def test_answers_without_what_they_must_tell_end_no_run(make_run: Runner) -> None:
+    def mute(request: Request, state: dict[str, Any]) -> Attempt:
+        return msgspec.structs.replace(right_answer(request, state), body={})
+
+    cluster = FakeCluster()
+    cluster.answers = mute
+    record = make_run(cluster, recovery_seconds=1.0)
+    assert record.outcome != "pass"
+    assert lines(record, "history.jsonl")[-1]["t"] >= 12 * NANOSECONDS
+    assert any("register read operations answered before the faults" in reason for reason in record.reasons)
+
+
+def test_a_check_that_breaks_hides_no_violation_of_another_workload(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_module.check
+
+    def breaks(history: History, model: Model, budget: Budget) -> Verdict:
+        if model.name == "cas-register":
+            raise ZeroDivisionError("by chance")
+        return whole(history, model, budget)
+
+    monkeypatch.setattr(run_module, "check", breaks)
+    record = make_run(FakeCluster())
+    assert record.outcome == "infrastructure"
+    assert record.reasons[0].startswith("register was not judged: a mistake of our own ended the check: ZeroDivision")
+    cluster = FakeCluster()
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
+    )
+    record = make_run(cluster)
+    assert record.outcome == "violation"
+    assert record.reasons[0].startswith("safety: append is not linearizable")
+
+
+def test_a_mistake_of_our_own_in_the_midst_of_a_run_hides_no_violation(make_run: Runner) -> None:
+    class Breaking(FakeCluster):
+        def poll(self, until: int) -> list[Any]:
+            if self.now() > 4 * NANOSECONDS:
+                raise ZeroDivisionError("by chance")
+            return super().poll(until)
+
+    assert make_run(Breaking()).outcome == "infrastructure"
+    cluster = Breaking()
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
+    )
+    assert make_run(cluster).outcome == "violation"
+
+
+def test_a_history_whose_last_line_is_torn_is_judged(make_run: Runner, tmp_path: Path) -> None:
+    """So it is when the disk is full."""
+
+    class Tearing(FakeCluster):
+        def close(self) -> None:
+            (history,) = tmp_path.glob("runs/*/history.jsonl")
+            with history.open("a") as file:
+                file.write('{"i":99')
+
+    assert make_run(Tearing()).outcome == "pass"
 
 
 def test_a_node_that_dies_by_itself_ends_the_run_with_its_last_lines(make_run: Runner) -> None:

@@ -62,6 +62,21 @@ def test_a_read_tells_what_it_saw_and_an_absent_key_is_an_answer() -> None:
     assert done.type == "fail"
 
 
+@pytest.mark.parametrize(
+    "op, attempt, type_",
+    [
+        (READ, Attempt("n1", 200, body={}), "fail"),
+        (READ, Attempt("n1", 200, body=[7]), "fail"),
+        (CAS, Attempt("n1", 409, "cas-mismatch", definite=True, body={"code": "cas-mismatch"}), "info"),
+        (CAS, Attempt("n1", 409, "cas-mismatch", definite=True), "info"),
+    ],
+)
+def test_an_answer_without_what_it_must_tell_is_none(op: Op, attempt: Attempt, type_: str) -> None:
+    """A store under test may leave out anything; that must neither end the run nor be taken for a value."""
+    done, why = completion_of(op, Completion(2, "c2-1", (attempt,)))
+    assert (done.type, done.error, why) == (type_, "unreadable", ["unreadable", "n1: unreadable"])
+
+
 def test_after_info_the_worker_goes_on_as_a_new_process() -> None:
     """`info` is unknown: its process never appears again (the worker goes on as `process + concurrency`)."""
     worker = Worker(2, 10)
