@@ -172,7 +172,8 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
         found.append(("inconclusive", INTERRUPTED))
     elif not observed.ended:
         found.append(("inconclusive", "the run ended before its time"))
-    if observed.ended and observed.final_missing and observed.worst_stall < STALL and not observed.exits:
+    found += [("infrastructure", sentence) for sentence in _unhealed(observed)]
+    if observed.final_missing and _had_its_chance(observed):
         found.append(("violation", f"liveness: {_unanswered(observed)}"))
     found += [
         ("inconclusive", f"not earned: {floor.name}: asked {floor.asked}, seen {floor.seen}")
@@ -183,6 +184,24 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     reasons = [sentence for name in OUTCOMES for found_name, sentence in found if found_name == name]
     shown = "every fault was shown to bite and to heal" if observed.schedule else "no faults were asked for"
     return outcome, reasons or [f"linearizable; {shown}, and every floor was met"]
+
+
+def _unhealed(observed: Observed) -> list[str]:
+    """Sentences on faults that could not be ended: whatever the cluster failed to do then is no fault of its own."""
+    told = {step.fault: step.evidence.get("reason", "") for step in observed.progress if step.phase == "heal-failed"}
+    return [
+        f"{fault.id} ({describe(fault)}) could not be healed: {told[fault.id]}"
+        for fault in observed.schedule
+        if fault.id in told
+    ]
+
+
+def _had_its_chance(observed: Observed) -> bool:
+    """Whether nothing but the store itself can have kept it from answering once the faults were over."""
+    shown = {step.fault for step in observed.progress if step.phase == "heal-shown"}
+    hindered = observed.trouble or observed.exits or observed.assertions or observed.interrupted
+    healed = all(fault.id in shown for fault in observed.schedule)
+    return observed.ended and healed and not hindered and observed.worst_stall < STALL
 
 
 def promises_broken(reasons: Iterable[str]) -> set[str]:

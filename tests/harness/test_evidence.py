@@ -138,6 +138,50 @@ def test_a_healed_cluster_that_does_not_answer_breaks_liveness_unless_the_machin
     assert outcome(seen)[0] == "inconclusive"
 
 
+@pytest.mark.parametrize(
+    "phase, asked, words",
+    [
+        ("heal-failed", "infrastructure", "could not be healed: no such link"),
+        ("heal-not-shown", "inconclusive", "shown to have healed: asked evidence, seen heal-not-shown"),
+    ],
+)
+def test_a_cluster_that_was_not_shown_to_be_healed_breaks_no_liveness(phase: str, asked: str, words: str) -> None:
+    for fault in observed().schedule:
+        seen = observed()
+        seen.final_missing = ["r4"]
+        seen.progress = [
+            FaultProgress(step.fault, phase, step.at, evidence={"reason": "no such link"})
+            if (step.fault, step.phase) == (fault.id, "heal-shown")
+            else step
+            for step in seen.progress
+        ]
+        name, reasons = outcome(seen)
+        assert name == asked
+        assert words in reasons
+        assert fault.id in reasons.splitlines()[0]
+        assert "liveness" not in reasons
+
+
+def test_a_heal_that_failed_is_told_though_everything_was_answered() -> None:
+    seen = observed()
+    last = seen.progress.pop()
+    seen.progress.append(FaultProgress(last.fault, "heal-failed", last.at))
+    assert outcome(seen)[0] == "infrastructure"
+
+
+@pytest.mark.parametrize(
+    "what, asked", [("trouble", "infrastructure"), ("exits", "infrastructure"), ("assertions", "violation")]
+)
+def test_whatever_else_kept_the_cluster_from_answering_breaks_no_liveness(what: str, asked: str) -> None:
+    seen = observed()
+    seen.final_missing = ["r4"]
+    setattr(seen, what, ["n3: assertion failed: two leaders"])
+    name, reasons = outcome(seen)
+    assert name == asked
+    assert "liveness" not in reasons
+    assert "final reads after healing" in reasons
+
+
 def test_a_safety_violation_is_never_hidden() -> None:
     seen = observed()
     seen.progress = []
