@@ -60,11 +60,12 @@ class Tempo(msgspec.Struct, frozen=True):
 
 
 class Meeting(msgspec.Struct, frozen=True):
-    """Which partitions a kill waits for, how long after their start it comes, and how long they outlast it, in seconds."""
+    """Which partitions a kill waits for, and when it comes, in seconds: a kill at the wrong moment shows nothing."""
 
     kinds: tuple[str, ...]
-    into: tuple[float, float]
-    outlast: float
+    into: tuple[float, float]  # after the partition's start
+    outlast: float  # how much longer than the kill the partition must last; less than 0: the kill may last longer
+    aftermath: float = 0.0  # after the partition's end, before the next kill may come
 
 
 TEMPO = {
@@ -74,8 +75,8 @@ TEMPO = {
     "delay": Tempo(lasts=(1.6, 3.0), gap=(1.2, 2.4), lead=7.0, share=0.5),
 }
 DELAY_MS, JITTER_MS = (60, 120), (0, 40)
-RESTART = Meeting(("halves", "isolate-leader", "isolate-one"), (0.2, 0.5), 0.9)
-MEETINGS = {"all": RESTART, "majority": RESTART, "followers": Meeting(("leaders-apart",), (0.8, 1.2), 0.0)}
+RESTART = Meeting(("halves", "isolate-leader", "isolate-one"), (0.2, 0.5), 0.9, 1.5)
+MEETINGS = {"all": RESTART, "majority": RESTART, "followers": Meeting(("leaders-apart",), (1.3, 1.6), -0.3)}
 FIRST_SECONDS = (0.0, 0.5)
 MOST_WAIT = 0.25  # of the time of faults, for a kill to meet a partition
 ISOLATED_THEN_APART = ["isolate-leader", "leaders-apart"]
@@ -110,12 +111,12 @@ def _timeline(
     at = start + round(lead + draw.uniform(*FIRST_SECONDS) * NANOSECONDS)
     number = 0
     while True:
-        number += 1
+        number, quiet = number + 1, 0
         deck = deck or _shuffled(draw, deal, first_of_all=number == 1)
         lasts = round(draw.uniform(*tempo.lasts) * NANOSECONDS)
         if family == "kill" and deck[0] in MEETINGS:
             latest = at + round(MOST_WAIT * (end - start))
-            at = _meeting(MEETINGS[deck[0]], draw, at, latest, lasts, partitions)
+            at, quiet = _meeting(MEETINGS[deck[0]], draw, at, latest, lasts, partitions)
         until = at + lasts
         if until > end:
             return
@@ -123,18 +124,23 @@ def _timeline(
         draw.shuffle(order)
         yield deal.make(f"{family}-{number}", deck[0], tuple(order), draw, at, until)
         pause = draw.uniform(*tempo.gap) * NANOSECONDS
-        at = until if deck[:2] == ISOLATED_THEN_APART else until + round(pause)
+        at = until if deck[:2] == ISOLATED_THEN_APART else max(until + round(pause), quiet)
         deck.pop(0)
 
 
-def _meeting(meeting: Meeting, draw: Random, at: int, latest: int, lasts: int, partitions: Sequence[Fault]) -> int:
-    """When a kill that lasts so long meets a partition, from `at` to `latest`; `at` where there is none to meet."""
+def _meeting(
+    meeting: Meeting, draw: Random, at: int, latest: int, lasts: int, partitions: Sequence[Fault]
+) -> tuple[int, int]:
+    """When a kill that lasts so long meets a partition, from `at` to `latest`, and until when there should be no other.
+
+    Where there is none to meet: `at` itself, and 0.
+    """
     into, outlast = round(draw.uniform(*meeting.into) * NANOSECONDS), round(meeting.outlast * NANOSECONDS)
     for cut in partitions:
         moment = max(at, cut.at + into)
         if cut.kind in meeting.kinds and moment <= latest and moment + lasts + outlast <= cut.until:
-            return moment
-    return at
+            return moment, cut.until + round(meeting.aftermath * NANOSECONDS)
+    return at, 0
 
 
 def _shuffled(draw: Random, deal: _Dealer, *, first_of_all: bool) -> list[str]:
