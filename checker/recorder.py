@@ -35,11 +35,6 @@ class HistoryWriter:
         self._file.flush()
         return numbered
 
-    @property
-    def open_processes(self) -> list[int]:
-        """The processes that have an open operation, in the order of their invocations."""
-        return sorted(self._pairing.open, key=lambda process: self._pairing.open[process].position)
-
     def close(self) -> None:
         """Closes the file; operations that are still open stay so, which is what their readers must know."""
         self._file.close()

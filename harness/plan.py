@@ -148,4 +148,5 @@ def command_of(plan: Plan) -> str:
 def _as_option(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)  # every digit: the schedule depends on it

@@ -15,7 +15,7 @@ import msgspec
 
 NEVER = 2**63 - 1
 UPDATES = frozenset({"write", "cas", "append", "delete"})
-ENDS_OF_LEADERSHIP = frozenset({"resigned", "process-exited", "killed", "exited", "started", "ready"})
+ENDS_OF_LEADERSHIP = frozenset({"resigned", "process-exited", "started", "ready"})
 
 
 class Event(msgspec.Struct):
@@ -285,7 +285,7 @@ def _ends(line: dict[str, Any], elected: Span) -> bool:
 def outages(run: RunFiles, family: str) -> list[Span]:
     """When nodes were down (`kill`) or stood still (`pause`), and nodes that died by themselves."""
     spans = [
-        Span(node, _moment(run, fault, node), fault.end)
+        Span(node, fault.start, fault.end)
         for fault in run.faults
         if fault.family == family and fault.at("installed") is not None
         for node in fault.nodes
@@ -295,18 +295,6 @@ def outages(run: RunFiles, family: str) -> list[Span]:
             Span(str(line["node"]), line["t"], None) for line in run.cluster if line.get("kind") == "process-exited"
         ]
     return spans
-
-
-def _moment(run: RunFiles, fault: FaultSpan, node: str) -> int:
-    """When a fault hit one node: the nodes of one fault may be hit one after the other."""
-    asked = fault.at("requested") or fault.start
-    latest = fault.end if fault.end is not None else NEVER
-    hits = [
-        line["t"]
-        for line in run.cluster
-        if line.get("node") == node and line.get("kind") in {"killed", "paused"} and asked <= line["t"] <= latest
-    ]
-    return min(hits, default=fault.start)
 
 
 def leader_at(run: RunFiles, moment: int) -> Span | None:

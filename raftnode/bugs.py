@@ -29,13 +29,11 @@ class Bug:
     caught_by: str  # workload and faults that show it
     source: str  # public bugs of this kind
     build: Build
-    options: str = ""  # options of `run` that it needs besides --build
-    rare: bool = False  # too rare in real time: left to the simulator
 
     @property
     def command(self) -> str:
         """The command that shows it."""
-        return f"./splitbrain run --build bug:{self.name}" + (f" {self.options}" if self.options else "")
+        return f"./splitbrain run --build bug:{self.name}"
 
 
 # --- wrong rules -----------------------------------------------------------------------------------------------------------
@@ -111,8 +109,8 @@ def timeout_says_no(asked: Asked) -> HttpAnswer:
 # --- the library -------------------------------------------------------------------------------------------------------------
 
 
-def _bug(build: Build, *, breaks: str, caught_by: str, source: str, options: str = "", rare: bool = False) -> Bug:
-    return Bug(build.name, breaks, caught_by, source, replace(build, name=f"bug:{build.name}"), options, rare)
+def _bug(build: Build, *, breaks: str, caught_by: str, source: str) -> Bug:
+    return Bug(build.name, breaks, caught_by, source, replace(build, name=f"bug:{build.name}"))
 
 
 # A leader that is cut off stays in office for so long: the time in which a wrong one does harm.

@@ -76,7 +76,6 @@ def _bugs() -> list[dict[str, Any]]:
             "caught_by": bug.caught_by,
             "resembles": bug.source,
             "command": bug.command,
-            "note": "too rare in real time: left to the simulator" if bug.rare else "",
         }
         for bug in BUGS.values()
     ]

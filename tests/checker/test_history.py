@@ -125,14 +125,5 @@ def test_the_recorder_refuses_what_is_not_well_formed_and_writes_nothing_of_it(t
     assert [op.type for op in History.from_events(_lines(path))] == ["ok"]
 
 
-def test_the_recorder_knows_who_has_an_open_operation(tmp_path: Path) -> None:
-    writer = HistoryWriter(tmp_path / "history.jsonl")
-    for process in (5, 2, 9):
-        writer.append(event("invoke", process))
-    writer.append(event("info", 2))
-    assert writer.open_processes == [5, 9]
-    writer.close()
-
-
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]

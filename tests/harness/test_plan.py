@@ -50,3 +50,7 @@ def test_the_command_that_runs_it_again_names_what_differs_from_the_defaults_and
 def test_a_run_has_time_for_its_calibration_its_faults_and_its_end(seconds: float) -> None:
     plan = Plan(seconds=seconds)
     assert 0 < plan.calibration < plan.faults_end < plan.end
+
+
+def test_the_command_has_every_digit_that_the_schedule_depends_on() -> None:
+    assert "--time 1234.5678 --rate 12345.67 " in command_of(Plan(seconds=1234.5678, rate=12345.67))
