@@ -148,5 +148,6 @@ def command_of(plan: Plan) -> str:
 def _as_option(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value) or "none"
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)  # every digit: the schedule depends on it
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)  # every digit: the schedule depends on it

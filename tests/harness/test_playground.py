@@ -91,7 +91,7 @@ def test_the_status_of_each_node_is_told(kv: Kv) -> None:
 @pytest.mark.parametrize(
     "arguments,status,sentence",
     [
-        (["gett", "x"], 2, "unknown kv command 'gett'; known: get, put, cas"),
+        (["gett", "x"], 2, "unknown kv command 'gett'; did you mean get?"),
         (["get"], 2, "kv get takes KEY, not nothing"),
         (["put", "x"], 2, "kv put takes KEY VALUE, not x"),
         (["status", "x"], 2, "kv status takes nothing, not x"),
