@@ -7,6 +7,7 @@ for the clusters; here is only where its code lies and how to call it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -20,8 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from docker.errors import APIError
+from requests.exceptions import RequestException
 
 from harness.clusters.cluster import ClusterError
+from harness.clusters.engine import connect
+from harness.clusters.image import id_of_image, said_by_image
 from harness.clusters.leftovers import cache_folder
 from harness.plan import UsageError, known
 from raftnode.bugs import BUGS
@@ -45,13 +50,13 @@ class Build(msgspec.Struct, frozen=True):
         Path | None
     )  # the folder that holds raftnode/ (and requirements/, where the revision has it); None: an image
     node_options: tuple[str, ...]  # options of the node that belong to the build; argv has them at its end, too
-    image: str  # the tag of the image, "" where it has to be made from `source`
+    image: str  # the id of the image, "" where it has to be made from `source`
     facts: dict[str, Any]
 
     def describe(self) -> dict[str, Any]:
         """What is kept with a run: `name`, `digest` of the node's code, git `revision`, and whether the tree is `dirty`.
 
-        For `git:<rev>` the revision is that of the node; an image has neither revision nor digest, only its tag.
+        For `git:<rev>` the revision is that of the node; an image has no revision, and its id for a digest.
         """
         return self.facts
 
@@ -61,7 +66,7 @@ def resolve_build(text: str, cluster: str) -> Build:
 
     Raises:
         UsageError: there is no such build, bug or revision, or the cluster cannot run it.
-        ClusterError: git is missing, or the revision's node speaks other formats than this harness.
+        ClusterError: git, the engine or the image is missing, or the node speaks other formats than this harness.
     """
     kind, _, name = text.partition(":")
     known("build", kind, KINDS)
@@ -84,8 +89,16 @@ def _bug(text: str, name: str, _cluster: str) -> Build:
 def _image(text: str, name: str, cluster: str) -> Build:
     if cluster != "docker":
         raise UsageError(f"the build {text!r} is a container image; it needs --cluster docker, not {cluster}")
-    facts = {"name": text, "revision": None, "dirty": None, "digest": None}
-    return Build(text=text, argv=(), env={}, source=None, node_options=(), image=name, facts=facts)
+    with contextlib.closing(connect()) as engine:
+        image = id_of_image(engine, name)
+        try:
+            said = said_by_image(engine, image, ["--formats"], FORMATS_SECONDS)
+        except (APIError, RequestException):
+            said = ""
+    _agree_on_formats(text, said)
+    facts = {"name": text, "revision": None, "dirty": None, "digest": image.removeprefix("sha256:")[:12]}
+    # By its id and not its tag: what was looked at is what will run, wherever the tag moves meanwhile.
+    return Build(text=text, argv=(), env={}, source=None, node_options=(), image=image, facts=facts)
 
 
 def _revision(text: str, name: str, _cluster: str) -> Build:
@@ -99,7 +112,7 @@ def _revision(text: str, name: str, _cluster: str) -> Build:
         _unpack(commit, present, folder)
     facts = {"revision": commit, "dirty": False, "digest": digest_of(folder)}
     build = _from_source(text, folder, (), facts)
-    _agree_on_formats(build)
+    _agree_on_formats(text, _said_by_process(build))
     return build
 
 
@@ -201,26 +214,33 @@ def _unpack(commit: str, parts: list[str], folder: Path) -> None:
         raise ClusterError(f"cannot keep the node of {commit[:12]} in {folder}: {error.strerror}") from error
 
 
-def _agree_on_formats(build: Build) -> None:
-    """Raises ClusterError unless the build's node speaks this harness's command line, HTTP and events."""
+def _said_by_process(build: Build) -> str:
+    """What the build's node answers to --formats; "" if it does not in time."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [*build.argv, "--formats"],
             env={**os.environ, **build.env},
             capture_output=True,
             text=True,
             timeout=FORMATS_SECONDS,
             check=False,
-        )
-        spoken: dict[str, int] = msgspec.json.decode(done.stdout, type=dict[str, int])
-    except (msgspec.DecodeError, subprocess.TimeoutExpired) as error:
+        ).stdout
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def _agree_on_formats(text: str, said: str) -> None:
+    """Raises ClusterError unless a build's node, by what it said, speaks this harness's command line, HTTP and events."""
+    try:
+        spoken = msgspec.json.decode(said, type=dict[str, int])
+    except msgspec.DecodeError as error:
         raise ClusterError(
-            f"the node of {build.text} does not answer --formats, which versions its formats;"
+            f"the node of {text} does not answer --formats, which versions its formats;"
             " it cannot be driven by this harness"
         ) from error
     for name, version in SPOKEN.items():
         if spoken.get(name) != version:
             raise ClusterError(
-                f"the node of {build.text} speaks version {spoken.get(name, 'none')} of the {name} format,"
+                f"the node of {text} speaks version {spoken.get(name, 'none')} of the {name} format,"
                 f" this harness version {version}; check out a harness of that time to test it"
             )

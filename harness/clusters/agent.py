@@ -19,7 +19,7 @@ from harness.clusters.cluster import ClusterError, Fault
 from harness.clusters.containers import Container
 from harness.clusters.cuts import Cuts, partition
 from harness.clusters.engine import words_of
-from harness.clusters.fault_life import Abandoned, FaultLife, Tell
+from harness.clusters.fault_life import FaultLife, Tell
 from harness.clusters.namespaces import AgentError
 from harness.clusters.outages import kill, pause
 from harness.clusters.site import Site
@@ -58,7 +58,12 @@ class Agent:
             return "nothing here delays packets between containers yet (no netem, no queue in user space); use --cluster local"
         if family != "partition":
             return "containers have no such faults"
-        return self._cuts.try_out() if self._cuts else self.site.refusal
+        if not self._cuts:
+            return self.site.refusal
+        try:
+            return self._cuts.try_out()
+        except TROUBLE as error:
+            return words_of(error)
 
     def inject(self, fault: Fault, leaders: Leaders) -> None:
         """Starts a fault. Never raises for what the engine or the kernel refuse: that is told."""
@@ -82,14 +87,7 @@ class Agent:
 
     def _spawn(self, life: FaultLife, run: Callable[[], None]) -> None:
         def guarded() -> None:
-            try:
-                run()
-            except Abandoned:
-                return
-            except TROUBLE as error:
-                life.tell("heal-failed" if life.ended else "failed", reason=words_of(error))
-            except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
-                self._broken(error)
+            life.live(run, TROUBLE, words_of, self._broken)
 
         life.tell("requested")
         thread = threading.Thread(target=guarded, name=f"fault-{life.fault.id}", daemon=True)

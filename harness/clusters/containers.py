@@ -135,8 +135,16 @@ class Container:
         self._engine.api.kill(container_id, "SIGKILL")
 
     def stopped(self) -> bool:
-        """Whether the process is stopped, as far as this machine can see (true where it cannot: the engine said so)."""
-        return self.process is None or self.process.state() == "T"
+        """Whether the process is stopped: by the kernel's word, or the engine's where this machine cannot see it.
+
+        Raises `APIError` or `RequestException`.
+        """
+        return self.process.state() == "T" if self.process else bool(self.state()["Paused"])
+
+    def runs(self) -> bool:
+        """Whether the process that was started last still runs. Raises `APIError` or `RequestException`."""
+        state = self.state()
+        return bool(state["Running"]) and int(state["Pid"]) == self.pid
 
     def await_exit(self) -> int:
         """The status with which it exited, once it has. Raises `APIError` or `RequestException`."""
@@ -155,13 +163,18 @@ class Container:
         """Kills and removes it. May be called twice, and before it was made."""
         self.down = True
         if self._id:
-            container_id, self._id = self._id, ""
             try:
-                self._engine.api.remove_container(container_id, force=True, v=True)
+                self._engine.api.remove_container(self._id, force=True, v=True)
             except (APIError, RequestException) as error:
                 raise ClusterError(f"{self.node}'s container could not be removed: {words_of(error)}") from error
             finally:
                 self._let_go()
+            self._id = ""
+
+    @property
+    def made(self) -> bool:
+        """Whether the engine has it."""
+        return bool(self._id)
 
 
 class LogPump:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.clusters.bridge import FilterError, Pair
+from harness.clusters.bridge import Pair
 from harness.clusters.containers import PEER_PORT
 from harness.clusters.fault_life import HOLD_SECONDS, Evidence, FaultLife
 from harness.clusters.host_network import NetworkControl
@@ -57,17 +57,22 @@ class Cuts:
             return [pair for pair in pairs if not self._count[pair]]
 
     def try_out(self) -> str:
-        """Cuts the harness off from one node for a moment, then that node from another; "" or what went wrong."""
+        """Cuts the harness off from one node for a moment, then that node from another; "" or what went wrong.
+
+        Raises `FilterError` or `AgentError`, with nothing left cut unless the heal itself was refused.
+        """
         first, *others = (container.address for container in self.site.containers.values())
         for pair in [(self.site.observer, first), *((first, other) for other in others[:1])]:
+            self.add([pair])
             try:
-                self.add([pair])
                 passed = self.network.passing([pair]).get(pair)
+            finally:
                 self.take([pair])
-            except FilterError as error:
-                return str(error)
+            where = f"packets from {pair[0]} to {pair[1]}"
             if passed is not False:
-                return f"packets from {pair[0]} to {pair[1]} still pass after: {self.network.mechanism}"
+                return f"{where} still pass after: {self.network.mechanism}"
+            if not any(self.network.passing([pair]).get(pair) for _ in range(CONTROL_TRIES)):
+                return f"{where} do not pass again after the end of: {self.network.mechanism}"
         return ""
 
 
@@ -77,21 +82,38 @@ def partition(life: FaultLife, cuts: Cuts, edges: Sequence[Edge]) -> None:
     probed = [pair for pair in pairs if pair in cuts.probeable]
     began = time.monotonic()
     cuts.add(pairs)
-    life.tell("installed", mechanism=cuts.network.mechanism, took_ms=_ms_since(began), pairs=len(pairs))
-    life.until_ended(lambda: _bite(cuts, edges, probed), HOLD_SECONDS)
-    dropped = cuts.network.dropped()
-    began = time.monotonic()
-    cuts.take(pairs)
+    with life.undone_by(lambda: cuts.take(pairs)):
+        life.tell("installed", mechanism=cuts.network.mechanism, took_ms=_ms_since(began), pairs=len(pairs))
+        life.until_ended(lambda: _bite(cuts, edges, probed), HOLD_SECONDS)
+        dropped = cuts.network.dropped()
+        began = time.monotonic()
     life.tell("healed", took_ms=_ms_since(began), packets_dropped=sum(dropped.get(pair, 0) for pair in pairs))
-    blocked: list[Pair] = []
+    _show_passing_again(life, cuts, probed)
+
+
+def _show_passing_again(life: FaultLife, cuts: Cuts, probed: Sequence[Pair]) -> None:
+    """Every pair that no other fault cuts must pass; those with an end that stays down are left out at last, and named."""
+    passed: set[Pair] = set()
+    blocked: set[Pair] = set()  # though both ends exist
+
+    def missing() -> list[Pair]:
+        return sorted(set(cuts.free(probed)) - passed)
 
     def passes_again() -> Evidence | None:
-        free = cuts.free(probed)
-        passing = cuts.network.passing(free)
-        blocked[:] = [pair for pair, passes in passing.items() if not passes]
-        return None if blocked or (free and not passing) else {"probes_passed": len(passing)}
+        passing = cuts.network.passing(missing())
+        passed.update(pair for pair, passes in passing.items() if passes)
+        blocked.clear()
+        blocked.update(passing.keys() - passed)
+        return {"probes_passed": len(passed)} if passed and not missing() else None
 
-    life.until_healed(passes_again, lambda: {"still_blocked": list(blocked)})
+    def but_for_ends_down() -> Evidence | None:
+        if not passed or blocked:
+            return None
+        return {"probes_passed": len(passed), "left_out_with_an_end_down": missing()}
+
+    life.until_healed(
+        passes_again, lambda: {"still_blocked": missing(), "probes_passed": len(passed)}, but_for_ends_down
+    )
 
 
 def _bite(cuts: Cuts, edges: Sequence[Edge], probed: Sequence[Pair]) -> Evidence | None:

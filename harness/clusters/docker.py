@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from harness.clusters.namespaces import AgentError
 from harness.clusters.reports import Reports
 from harness.clusters.site import Site
 from harness.clusters.sweeping import sweep_all, sweep_engine
+from harness.clusters.thorough import Step, try_each
 from harness.interrupts import held_back
 from harness.nemesis import Leaders
 
@@ -166,28 +168,49 @@ class DockerCluster:
                 self._changed.wait(0.1)
 
     def close(self) -> None:
+        """Ends every part, whatever becomes of the others. Raises `ClusterError` if one could not be ended."""
         if self._closed:
             return
         self._closed = True
-        if self.clients:
-            self.clients.close()
-        if self.agent:
-            self.agent.abandon()
         for container in self.containers.values():
             container.down = True
-        try:
-            in_parallel(Container.remove, list(self.containers.values()))
-            if self.network:
-                remove_network(self.engine, self.network.id)
-            if self.ledger:
-                self.ledger.remove()  # only now: else a later start must look for what is left
-        except (APIError, RequestException) as error:
-            raise ClusterError(f"the run's network could not be removed: {words_of(error)}") from error
-        finally:
-            self.pump.close()
-            if self.control:
-                self.control.close()
-            self.engine.close()
+        try_each(_ends(self))
+
+
+def _ends(cluster: DockerCluster) -> Iterator[Step]:
+    """What is done at the end, in this order; nothing of it depends on whether the rest succeeds."""
+    if cluster.clients:
+        yield "ending the clients", cluster.clients.close
+    if cluster.agent:
+        yield "abandoning the faults", cluster.agent.abandon
+    yield "removing the containers", partial(in_parallel, Container.remove, list(cluster.containers.values()))
+    if cluster.network:
+        yield "removing the run's network", partial(_remove_network, cluster)
+    yield "ending the reading of logs", cluster.pump.close
+    if cluster.control:
+        yield "giving back the network", partial(_close_control, cluster)
+    if cluster.ledger and not _left_in_engine(cluster):  # else a later start must look for what is left
+        yield "removing the run's note", cluster.ledger.remove
+    yield "leaving the engine", cluster.engine.close
+
+
+def _remove_network(cluster: DockerCluster) -> None:
+    assert cluster.network is not None
+    try:
+        remove_network(cluster.engine, cluster.network.id)
+    except (APIError, RequestException) as error:
+        raise ClusterError(words_of(error)) from error
+    cluster.network = None
+
+
+def _close_control(cluster: DockerCluster) -> None:
+    assert cluster.control is not None
+    cluster.control.close()
+    cluster.control = None
+
+
+def _left_in_engine(cluster: DockerCluster) -> bool:
+    return bool(cluster.network or cluster.control) or any(each.made for each in cluster.containers.values())
 
 
 def open_docker(
@@ -265,7 +288,7 @@ def _take_control(cluster: DockerCluster, image: str, run: str, addresses: list[
         cluster.control = HostNetwork(f"{PREFIX}{run}", interface, addresses)
     except (FilterError, AgentError) as here:
         try:
-            cluster.control = HelpedNetwork(cluster.engine, image, run, interface, addresses)
+            cluster.control = HelpedNetwork(cluster.engine, image, run, interface, addresses, cluster.reports.broken)
         except FilterError as by_helper:
             return f"by this process: {here}; by a helper container: {by_helper}"
     return ""

@@ -21,7 +21,7 @@ from docker.types import IPAMConfig, IPAMPool
 from requests.exceptions import RequestException
 
 from harness.clusters.cluster import ClusterError
-from harness.clusters.leftovers import began
+from harness.clusters.leftovers import began, machine
 
 LABEL_RUN = "splitbrain.run"
 LABEL_OWNER = "splitbrain.owner"
@@ -84,7 +84,7 @@ def words_of(error: Exception) -> str:
 
 def labels_of(run: str) -> dict[str, str]:
     """The labels of everything that this process makes for `run`."""
-    return {LABEL_RUN: run, LABEL_OWNER: owner_of(os.getpid()), LABEL_MACHINE: _machine()}
+    return {LABEL_RUN: run, LABEL_OWNER: owner_of(os.getpid()), LABEL_MACHINE: machine()}
 
 
 def owner_of(pid: int) -> str:
@@ -96,14 +96,9 @@ def owner_of(pid: int) -> str:
     return f"{pid}:{since}" if since else ""
 
 
-def _machine() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
-
-
 def _abandoned(labels: dict[str, str]) -> bool:
     """Whether what carries these labels has lost its owner. An owner on another machine cannot be asked: it is left alone."""
-    if LABEL_RUN not in labels or labels.get(LABEL_MACHINE) != _machine():
+    if LABEL_RUN not in labels or labels.get(LABEL_MACHINE) != machine():
         return False
     owner = labels.get(LABEL_OWNER, "")
     pid = owner.partition(":")[0]

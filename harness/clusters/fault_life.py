@@ -1,14 +1,15 @@
-"""The life of a fault on containers: where it happens, whom it tells, how long it looks for its bite and its heal.
+"""The life of a fault: whom it tells, how long it looks for its bite and its heal, what becomes of it when something fails.
 
-Not here: what a partition, a kill or a pause does (`cuts.py`, `outages.py`).
+Not here: what a partition, a kill or a pause does (`local_faults.py` on processes; `cuts.py`, `outages.py` on containers).
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class FaultLife:
         self._ended = threading.Event()
         self._abandoned = False
         self._tell = tell
+        self._trouble_is = "failed"  # the phase that an exception means now
 
     def end(self, *, abandon: bool = False) -> None:
         """Asks the fault to heal; or, if it is abandoned, to stop where it is."""
@@ -92,11 +94,56 @@ class FaultLife:
         self.tell("bitten", **evidence)
         self.wait_for_end()
 
-    def until_healed(self, shown: Callable[[], Evidence | None], missing: Callable[[], Evidence]) -> None:
-        """Looks until the heal shows, but not for ever. Raises `Abandoned`."""
+    @contextlib.contextmanager
+    def undone_by(self, heal: Callable[[], object]) -> Iterator[None]:
+        """Heals at the end, however it comes: also where something failed. Only what is abandoned stays as it is."""
+        try:
+            yield
+        except Abandoned:
+            raise
+        except BaseException as error:
+            self._trouble_is = "heal-failed"
+            try:
+                heal()
+            except Exception as second:
+                second.add_note(f"it was to be healed because of: {error}")
+                raise
+            self._trouble_is = "failed"
+            raise
+        self._trouble_is = "heal-failed"
+        heal()
+        self._trouble_is = "heal-not-shown"
+
+    def live(
+        self,
+        act: Callable[[], None],
+        trouble: tuple[type[Exception], ...],
+        words_of: Callable[[Exception], str],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        """The fault from its start to its end: what `trouble` names is told; `broken` hears of mistakes of our own."""
+        try:
+            act()
+        except Abandoned:
+            return
+        except trouble as error:
+            reason = "; ".join([words_of(error), *getattr(error, "__notes__", ())])
+            self.tell(self._trouble_is, reason=reason)
+        except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
+            broken(error)
+
+    def until_healed(
+        self,
+        shown: Callable[[], Evidence | None],
+        missing: Callable[[], Evidence],
+        at_last: Callable[[], Evidence | None] = lambda: None,
+    ) -> None:
+        """Looks until the heal shows, but not for ever: `at_last` may be content with less. Raises `Abandoned`."""
         end = time.monotonic() + HEAL_SECONDS
         while (evidence := shown()) is None:
             if time.monotonic() > end:
+                if (evidence := at_last()) is not None:
+                    break
                 self.tell("heal-not-shown", waited_seconds=HEAL_SECONDS, **missing())
                 return
             time.sleep(AGAIN_SECONDS)

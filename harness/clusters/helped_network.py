@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from docker.errors import APIError
 from requests.exceptions import RequestException
 
 from harness.clusters.bridge import FilterError, Pair
+from harness.clusters.cluster import ClusterError
 from harness.clusters.containers import STDOUT, Stream
 from harness.clusters.engine import PREFIX, Engine, labels_of, words_of
 from harness.clusters.helper import Call, Reply
@@ -30,8 +31,21 @@ ANSWER_SECONDS = 10.0
 class HelpedNetwork:
     """See `NetworkControl`."""
 
-    def __init__(self, engine: Engine, image: str, run: str, interface: str, addresses: Sequence[str]) -> None:
-        """Starts the helper, from the image of a node: it holds a Python and msgspec. Raises `FilterError`, in the words of whoever refused."""
+    def __init__(
+        self,
+        engine: Engine,
+        image: str,
+        run: str,
+        interface: str,
+        addresses: Sequence[str],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        """Starts the helper, from the image of a node: it holds a Python and msgspec.
+
+        `broken` hears if it ends later, before it was closed: what is cut then may stay cut, through no fault of the nodes.
+        Raises `FilterError`, in the words of whoever refused.
+        """
+        self._broken = broken
         self.mechanism = ""
         self._engine = engine
         self._id = ""
@@ -95,10 +109,13 @@ class HelpedNetwork:
                     if waiting := self._waiting.get(reply.number):
                         waiting.put(reply)
         stream.close()
+        words = f"the helper container has ended: {said or 'it wrote nothing'}"
+        if self.mechanism and self._id:  # it had begun, and nobody has closed it
+            self._broken(ClusterError(words))
         with self._lock:
             self._ended = True
             for number, waiting in list(self._waiting.items()):
-                waiting.put(Reply(number, refusal=f"the helper container has ended: {said or 'it wrote nothing'}"))
+                waiting.put(Reply(number, refusal=words))
 
     def _received(self) -> bytes:
         try:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import platform
 import re
+import secrets
 import sys
 import tarfile
 import tempfile
@@ -25,7 +26,7 @@ from requests.exceptions import RequestException
 from harness.bootstrap import installers, last_words
 from harness.clusters.cluster import ClusterError
 from harness.clusters.debian import RECIPE, make_base
-from harness.clusters.engine import Engine, connect, words_of
+from harness.clusters.engine import Engine, connect, labels_of, remove_container, words_of
 
 REGISTRY_BASE = "python:3.11-slim-bookworm"
 REGISTRY_SECONDS = 5  # silence for so long means that no registry answers
@@ -100,6 +101,28 @@ def digest_of(source: Path, lock: str) -> str:
 def _node_files(source: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted((source / "raftnode").rglob("*.py")):
         yield path.relative_to(source).as_posix(), path.read_bytes()
+
+
+def id_of_image(engine: Engine, name: str) -> str:
+    """The id of the image that has this name now. Raises `ClusterError` if there is none."""
+    try:
+        return str(engine.images.get(name).id)
+    except ImageNotFound as error:
+        raise ClusterError(f"the Docker engine has no image {name}: pull or build it first") from error
+    except (APIError, RequestException) as error:
+        raise ClusterError(f"the Docker engine does not say what image {name} is: {words_of(error)}") from error
+
+
+def said_by_image(engine: Engine, image: str, options: list[str], seconds: int) -> str:
+    """What an image's program prints when it is started alone, with these options. Raises what the engine raises."""
+    labels = labels_of(f"ask-{secrets.token_hex(4)}")
+    container = engine.containers.create(image, options, labels=labels, network_mode="none", cap_drop=["ALL"])
+    try:
+        container.start()
+        container.wait(timeout=seconds)
+        return str(container.logs(stdout=True, stderr=False).decode(errors="replace"))
+    finally:
+        remove_container(container)
 
 
 def has_image(engine: Engine, tag: str) -> bool:

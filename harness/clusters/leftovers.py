@@ -34,6 +34,7 @@ class State(msgspec.Struct):
     """What the file of a run holds; `in_engine`: it also made things in the container engine, labelled with the run."""
 
     run: str
+    machine: str  # on which the ids of processes mean something; a home folder may be shared
     owner: Child
     children: list[Child] = []
     in_engine: bool = False
@@ -52,6 +53,12 @@ def began(pid: int) -> int:
     """When a process began, in clock ticks since boot; 0 if there is none, or only what is left for its parent to see."""
     fields = stat_of(pid)
     return int(fields[BEGAN]) if fields and fields[STATE] not in {"Z", "X"} else 0
+
+
+def machine() -> str:
+    """Names what the ids of processes are unique in: this boot of this machine, and the namespace of processes."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
 
 
 def cache_folder() -> Path:
@@ -73,7 +80,7 @@ class Ledger:
     def __init__(self, run: str, *, in_engine: bool = False) -> None:
         """Writes the file. Raises `ClusterError` where it cannot be written."""
         self._path = folder() / f"{run}.json"
-        self._state = State(run, Child(os.getpid(), began(os.getpid()), "harness"), in_engine=in_engine)
+        self._state = State(run, machine(), Child(os.getpid(), began(os.getpid()), "harness"), in_engine=in_engine)
         self._lock = threading.Lock()
         self._write()
 
@@ -102,7 +109,7 @@ class Ledger:
 
 
 def sweep_stale() -> tuple[list[str], list[str]]:
-    """Kills the processes of runs whose harness is gone, and removes their files.
+    """Kills the processes of runs whose harness is gone, and removes their files; not of those on another machine.
 
     Returns what was killed, and the runs that left something in the container engine: their files stay until `forget`.
     """
@@ -116,8 +123,8 @@ def sweep_stale() -> tuple[list[str], list[str]]:
         except msgspec.DecodeError:
             path.unlink(missing_ok=True)
             continue
-        if began(state.owner.pid) == state.owner.began:
-            continue
+        if state.machine != machine() or began(state.owner.pid) == state.owner.began:
+            continue  # elsewhere, or under way
         gone += [f"{child.name} of run {state.run} (process {child.pid})" for child in state.children if _kill(child)]
         if state.in_engine:
             in_engine.append(state.run)

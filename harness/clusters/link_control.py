@@ -10,7 +10,7 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -37,10 +37,13 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class Links:
-    """The process of one run's links. Methods may be called from any thread; each raises `ClusterError` if it is gone."""
+    """The process of one run's links. Methods may be called from any thread; those that ask raise `ClusterError` if it is gone."""
 
-    def __init__(self, stderr: IO[bytes]) -> None:
-        """Starts the process; what it has to complain about goes to `stderr`."""
+    def __init__(self, stderr: IO[bytes], broken: Callable[[BaseException], None]) -> None:
+        """Starts the process; what it has to complain about goes to `stderr`.
+
+        `broken` hears if it ends before it was closed: from then on no node reaches another, through no fault of theirs.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.clusters.links"],
             stdin=subprocess.PIPE,
@@ -54,6 +57,7 @@ class Links:
         self._asked: dict[int, Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._broken = broken
         self._reader = threading.Thread(target=self._read, name="links", daemon=True)
         self._reader.start()
 
@@ -64,8 +68,11 @@ class Links:
         return _by_edge(answer["peers"]), _by_edge(answer["clients"])
 
     def listening(self, node: str, yes: bool) -> None:  # noqa: FBT001 - a callback that hears a value
-        """A node accepts connections from now on, or no longer; links to it do as it does. Does not wait."""
-        with self._lock:
+        """A node accepts connections from now on, or no longer; links to it do as it does. Does not wait.
+
+        Where the links are gone this does nothing: `broken` has heard of that, and a node must be able to end without them.
+        """
+        with self._lock, contextlib.suppress(ClusterError):
             self._send(msgspec.json.encode({"id": next(self._numbers), "do": "listening", "node": node, "yes": yes}))
 
     def cut(self, edges: Iterable[Edge]) -> None:
@@ -125,10 +132,15 @@ class Links:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = msgspec.json.decode(line, type=dict[str, Any])
-            if future := self._asked.pop(answer.pop("id"), None):
-                future.set_result(answer)
+        with contextlib.suppress(msgspec.DecodeError):  # the line in the middle of which it ended
+            for line in self._process.stdout:
+                answer = msgspec.json.decode(line, type=dict[str, Any])
+                if future := self._asked.pop(answer.pop("id"), None):
+                    future.set_result(answer)
+        if not self._closed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)  # its output is closed before it has ended: let both be true at once
+            self._broken(ClusterError(self._gone()))
         with self._lock:
             waiting = list(self._asked.values())
             self._asked.clear()

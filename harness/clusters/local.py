@@ -10,8 +10,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.clusters.ports import HOST, PortReservation
 from harness.clusters.processes import EventTail, NodeProcess, NodeSpec
 from harness.clusters.reports import Reports
 from harness.clusters.sweeping import sweep_all
+from harness.clusters.thorough import Step, try_each
 from harness.interrupts import held_back
 from harness.nemesis import Edge, Leaders
 
@@ -132,32 +134,38 @@ class LocalCluster:
                 self._changed.wait(0.1)
 
     def close(self) -> None:
+        """Ends every part, whatever becomes of the others. Raises `ClusterError` if one could not be ended."""
         if self._closed:
             return
         self._closed = True
-        for node in self.nodes.values():
-            node.terminate()
-        if self.clients:
-            self.clients.close()
-        if self.faults:
-            self.faults.abandon()
-        end = time.monotonic() + STOP_SECONDS
-        for node in self.nodes.values():
-            node.await_exit(max(0.0, end - time.monotonic()))
-        for node in self.nodes.values():
-            node.kill()
-        for node in self.nodes.values():
-            node.await_exit()
-        self.starter.shutdown()
-        if self.tail:
-            self.tail.close()
-        if self.links:
-            self.links.close()
-        for pair in self.ports.values():
-            for reservation in pair:
-                reservation.close()
-        if self.ledger:
-            self.ledger.remove()
+        try_each(_ends(self))
+
+
+def _await_until(node: NodeProcess, end: float) -> None:
+    node.await_exit(max(0.0, end - time.monotonic()))
+
+
+def _ends(cluster: LocalCluster) -> Iterator[Step]:
+    """What is done at the end, in this order; nothing of it depends on whether the rest succeeds."""
+    nodes = list(cluster.nodes.values())
+    yield from ((f"stopping {each.node}", each.terminate) for each in nodes)
+    if cluster.clients:
+        yield "ending the clients", cluster.clients.close
+    if cluster.faults:
+        yield "abandoning the faults", cluster.faults.abandon
+    end = time.monotonic() + STOP_SECONDS
+    yield from ((f"awaiting {each.node}", partial(_await_until, each, end)) for each in nodes)
+    yield from ((f"killing {each.node}", each.kill) for each in nodes)
+    yield from ((f"awaiting {each.node}", each.await_exit) for each in nodes)
+    yield "ending the starter", cluster.starter.shutdown
+    if cluster.tail:
+        yield "ending the reading of events", cluster.tail.close
+    if cluster.links:
+        yield "ending the links", cluster.links.close
+    yield from (("giving back a port", each.close) for pair in cluster.ports.values() for each in pair)
+    left = [each.node for each in nodes if each.pid and each.ended() is None]
+    if cluster.ledger and not left:  # else a later start must look for what is left
+        yield "removing the run's note", cluster.ledger.remove
 
 
 def open_local(
@@ -188,7 +196,7 @@ def _bring_up(cluster: LocalCluster, build: Build, folder: Path, seed: int, work
     for node in cluster.node_ids:
         cluster.ports[node] = (PortReservation(), PortReservation())
     with (folder / "links.log").open("ab") as log:
-        cluster.links = Links(log)
+        cluster.links = Links(log, cluster.reports.broken)
     cluster.ledger.add(cluster.links.pid, "links")
     backends = {node: (client.port, peer.port) for node, (client, peer) in cluster.ports.items()}
     to_peers, to_nodes = cluster.links.open(cluster.run, backends)

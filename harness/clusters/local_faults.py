@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 
 from harness.clusters.cluster import NANOSECONDS, ClusterError, Fault
-from harness.clusters.fault_life import AGAIN_SECONDS, Abandoned, Evidence, FaultLife, Tell, status_at
+from harness.clusters.fault_life import AGAIN_SECONDS, Evidence, FaultLife, Tell, status_at
 from harness.clusters.link_control import PROBE_SECONDS, Links
 from harness.clusters.ports import HOST
 from harness.clusters.processes import NodeProcess
+from harness.clusters.thorough import try_each
 from harness.nemesis import Edge, Leaders, edges_of, targets_of
 
 KILLED = -9  # the wait status of a process that signal 9 ended
@@ -58,9 +59,6 @@ def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
     """The whole life of a partition. Raises `ClusterError` or `Abandoned`."""
     links = site.links
     before = links.counters()
-    began = time.monotonic()
-    links.cut(edges)
-    life.tell("installed", mechanism=MECHANISM, edges=len(edges), took_ms=_ms_since(began))
 
     def dropped() -> Evidence:
         now = links.counters()
@@ -88,23 +86,39 @@ def partition(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
             evidence["probes_answered_the_other_way"] = sum(answers[edge] == "answers" for edge in open_ways)
         return evidence
 
-    life.until_ended(silent, HOLD_SECONDS)
-    evidence = dropped()
     began = time.monotonic()
-    links.heal(edges)
+    links.cut(edges)
+    with life.undone_by(lambda: links.heal(edges)):
+        life.tell("installed", mechanism=MECHANISM, edges=len(edges), took_ms=_ms_since(began))
+        life.until_ended(silent, HOLD_SECONDS)
+        evidence = dropped()
+        began = time.monotonic()
     life.tell("healed", took_ms=_ms_since(began), **evidence)
+    _show_passing_again(life, site, edges)
+
+
+def _show_passing_again(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
+    """Every edge that no other fault cuts must pass; those with an end that stays down are left out at last, and named."""
+    links = site.links
     passed: set[Edge] = set()
-    blocked: set[Edge] = set()
+
+    def missing() -> list[Edge]:
+        return sorted(set(edges) - links.cut_now() - passed)
 
     def passes_again() -> Evidence | None:
-        # Edges with an end that is down are left out, but something must have passed.
-        answers = links.probe(site.between_running(set(edges) - links.cut_now() - passed))
+        answers = links.probe(site.between_running(missing()))
         passed.update(edge for edge, answer in answers.items() if answer == "answers")
-        blocked.clear()
-        blocked.update(answers.keys() - passed)
-        return {"probes_answered": len(passed)} if passed and not blocked else None
+        return {"probes_answered": len(passed)} if passed and not missing() else None
 
-    life.until_healed(passes_again, lambda: {"still_blocked": sorted(blocked)})
+    def but_for_ends_down() -> Evidence | None:
+        left_out = missing()
+        if not passed or site.between_running(left_out):
+            return None
+        return {"probes_answered": len(passed), "left_out_with_an_end_down": left_out}
+
+    life.until_healed(
+        passes_again, lambda: {"still_blocked": missing(), "probes_answered": len(passed)}, but_for_ends_down
+    )
 
 
 def delay(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
@@ -120,8 +134,6 @@ def delay(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
     for _ in range(PROBES_BEFORE):
         _keep_quickest(quickest, measure())
     held = links.counters().held
-    links.slow(edges, asked, jitter)
-    life.tell("installed", mechanism=DELAYING, edges=len(edges), delay_ms=asked, jitter_ms=jitter)
 
     def slower() -> Evidence | None:
         during = measure()
@@ -142,19 +154,31 @@ def delay(life: FaultLife, site: LocalSite, edges: Sequence[Edge]) -> None:
             "pieces_held": waited,
         }
 
-    life.until_ended(slower, HOLD_SECONDS)
-    links.quicken(edges, asked, jitter)
+    links.slow(edges, asked, jitter)
+    with life.undone_by(lambda: links.quicken(edges, asked, jitter)):
+        life.tell("installed", mechanism=DELAYING, edges=len(edges), delay_ms=asked, jitter_ms=jitter)
+        life.until_ended(slower, HOLD_SECONDS)
     now = links.counters().held
     life.tell("healed", pieces_held=sum(now.get(edge, 0) - held.get(edge, 0) for edge in edges))
     after: dict[Edge, float] = {}
 
-    def quick_again() -> Evidence | None:
-        _keep_quickest(after, measure())
-        if not after or max(after.values()) >= asked:
-            return None
+    def slow_or_unknown() -> list[Edge]:
+        return sorted(edge for edge in set(edges) - links.cut_now() if after.get(edge, asked) >= asked)
+
+    def told() -> Evidence:
         return {"probes": len(after), "median_ms_after": round(statistics.median(after.values()), 3)}
 
-    life.until_healed(quick_again, lambda: {"still_slow": sorted(edge for edge, ms in after.items() if ms >= asked)})
+    def quick_again() -> Evidence | None:
+        _keep_quickest(after, measure())
+        return told() if after and not slow_or_unknown() else None
+
+    def but_for_ends_down() -> Evidence | None:
+        left_out = slow_or_unknown()
+        if not after.keys() - left_out or any(edge in after for edge in left_out) or site.between_running(left_out):
+            return None
+        return {**told(), "left_out_with_an_end_down": left_out}
+
+    life.until_healed(quick_again, lambda: {"still_slow": slow_or_unknown()}, but_for_ends_down)
 
 
 def _keep_quickest(known: dict[Edge, float], measured: dict[Edge, float]) -> None:
@@ -167,35 +191,62 @@ def kill(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess], died:
 
     `died` hears of a node that turns out to have ended by itself. Raises `ClusterError` or `Abandoned`.
     """
-    before = {each.node: each.pid for each in targets}
-    for number, each in enumerate(targets):
-        if number:
-            time.sleep(life.fault.parameters.get("stagger_ns", 0) / NANOSECONDS)
-        each.kill()
-    life.tell("installed", mechanism="SIGKILL", pids=before)
-    codes = {each.node: each.await_exit() for each in targets}
-    if all(code == KILLED for code in codes.values()):
-        life.tell("bitten", wait_status=dict.fromkeys(codes, "killed by signal 9"), pids=before)
-    else:
-        life.tell("not-bitten", exit_status=codes)
-        for each in targets:
-            if codes[each.node] not in {KILLED, None}:  # one that still runs has not died
-                died(each)
-    life.wait_for_end()
-    for each in targets:
-        each.start()
-    after = {each.node: each.pid for each in targets}
+    hit: dict[str, int] = {}  # node -> process
+
+    def start_again() -> None:
+        try_each((f"starting {each.node}", each.start) for each in targets if each.node in hit)
+
+    with life.undone_by(start_again):
+        _strike(life, targets, hit)
+        life.tell("installed", mechanism="SIGKILL", pids=dict(hit))
+        codes = {each.node: each.await_exit() for each in targets if each.node in hit}
+        spared = sorted(each.node for each in targets if each.node not in hit)
+        if not spared and all(code == KILLED for code in codes.values()):
+            life.tell("bitten", wait_status=dict.fromkeys(codes, "killed by signal 9"), pids=dict(hit))
+        else:
+            life.tell("not-bitten", exit_status=codes, were_down=spared)
+            for each in targets:
+                if codes.get(each.node) not in {KILLED, None}:  # one that still runs has not died
+                    died(each)
+        life.wait_for_end()
+    after = {each.node: each.pid for each in targets if each.node in hit}
     life.tell("healed", pids=after)
 
     answering: dict[str, int] = {}  # node -> process, once it has answered: the next kill may take it again
 
     def up_again() -> Evidence | None:
         for node, status in site.statuses([node for node in after if node not in answering]).items():
-            if status and (pid := int(status.get("pid", 0))) != before[node]:
+            if status and (pid := int(status.get("pid", 0))) != hit[node]:
                 answering[node] = pid
-        return {"pids_before": before, "pids_answering": answering} if len(answering) == len(after) else None
+        return {"pids_before": hit, "pids_answering": answering} if len(answering) == len(after) else None
 
-    life.until_healed(up_again, lambda: {"pids_before": before, "pids_after": after, "pids_answering": answering})
+    life.until_healed(up_again, lambda: {"pids_before": hit, "pids_after": after, "pids_answering": answering})
+
+
+def _strike(life: FaultLife, targets: Sequence[NodeProcess], hit: dict[str, int]) -> None:
+    """Kills whoever runs, and waits within the fault's time for the others: only who runs can be killed.
+
+    A node that another kill holds down has an exit status already, which would tell nothing of this one.
+    Raises `ClusterError` if none could be hit, or `Abandoned`.
+    """
+    hold = 0.0
+    while True:
+        for each in targets:
+            if each.node in hit or not (pid := each.kill_running()):
+                continue
+            hit[each.node] = pid
+            if len(hit) < len(targets):
+                time.sleep(life.fault.parameters.get("stagger_ns", 0) / NANOSECONDS)
+        if len(hit) == len(targets):
+            return
+        if life.wait_for_end(AGAIN_SECONDS):
+            hold = hold or time.monotonic() + HOLD_SECONDS
+            if time.monotonic() > hold:
+                break
+            time.sleep(AGAIN_SECONDS)
+    if not hit:
+        life.tell("not-bitten", were_down=sorted(each.node for each in targets))
+        raise ClusterError("none of its nodes was up until its end")
 
 
 def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> None:
@@ -211,18 +262,6 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
             if stopped.get(each.node) != each.pid and each.pause():
                 stopped[each.node] = each.pid
 
-    stop()
-    hold = time.monotonic() + HOLD_SECONDS
-    while not stopped:
-        if life.wait_for_end(AGAIN_SECONDS):
-            if time.monotonic() > hold:
-                raise ClusterError("none of its nodes was up until its end")
-            time.sleep(AGAIN_SECONDS)
-        else:
-            hold = time.monotonic() + HOLD_SECONDS
-        stop()
-    life.tell("installed", mechanism="SIGSTOP", pids=dict(stopped))
-
     def silent() -> Evidence | None:
         stop()
         serving = [each for each in targets if each.serving]
@@ -233,8 +272,15 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
             return None
         return {"state": dict.fromkeys(shown, "T"), "unanswered": shown}
 
-    life.until_ended(silent, HOLD_SECONDS)
-    resumed = [each.node for each in targets if each.resume()]
+    resumed: list[str] = []
+
+    def resume() -> None:
+        resumed.extend(each.node for each in targets if each.resume())
+
+    with life.undone_by(resume):
+        _await_first(life, stop, stopped)
+        life.tell("installed", mechanism="SIGSTOP", pids=dict(stopped))
+        life.until_ended(silent, HOLD_SECONDS)
     life.tell("healed", resumed=resumed)
     answering: list[str] = []
 
@@ -244,6 +290,19 @@ def pause(life: FaultLife, site: LocalSite, targets: Sequence[NodeProcess]) -> N
         return {"answering": answering} if len(answering) == len(stopped) else None
 
     life.until_healed(answers, lambda: {"answering": answering, "asked": sorted(stopped)})
+
+
+def _await_first(life: FaultLife, stop: Callable[[], None], stopped: dict[str, int]) -> None:
+    """Stops whoever there is to be stopped; waits within the fault's time until there is somebody."""
+    stop()
+    hold = 0.0
+    while not stopped:
+        if life.wait_for_end(AGAIN_SECONDS):
+            hold = hold or time.monotonic() + HOLD_SECONDS
+            if time.monotonic() > hold:
+                raise ClusterError("none of its nodes was up until its end")
+            time.sleep(AGAIN_SECONDS)
+        stop()
 
 
 def _ms_since(began: float) -> float:
@@ -290,8 +349,10 @@ class LocalFaults:
         try:
             met.append(links.probe([edge])[edge])
             links.cut([edge])
-            met.append(links.probe([edge], TRIAL_SECONDS)[edge])
-            links.heal([edge])
+            try:
+                met.append(links.probe([edge], TRIAL_SECONDS)[edge])
+            finally:
+                links.heal([edge])
             met.append(links.probe([edge])[edge])
         except ClusterError as error:
             return str(error)
@@ -307,8 +368,10 @@ class LocalFaults:
         edge = (first, second)
         try:
             links.slow([edge], TRIAL_DELAY_MS, 0.0)
-            took = links.times([edge], PROBE_SECONDS).get(edge)
-            links.quicken([edge], TRIAL_DELAY_MS, 0.0)
+            try:
+                took = links.times([edge], PROBE_SECONDS).get(edge)
+            finally:
+                links.quicken([edge], TRIAL_DELAY_MS, 0.0)
         except ClusterError as error:
             return str(error)
         if took is None or took < TRIAL_DELAY_MS:
@@ -344,14 +407,7 @@ class LocalFaults:
 
     def _spawn(self, life: FaultLife, run: Callable[[], None]) -> None:
         def guarded() -> None:
-            try:
-                run()
-            except Abandoned:
-                return
-            except (ClusterError, OSError) as error:
-                life.tell("heal-failed" if life.ended else "failed", reason=str(error))
-            except BaseException as error:  # noqa: BLE001 - handed on to the run loop, which raises it
-                self._broken(error)
+            life.live(run, (ClusterError, OSError), str, self._broken)
 
         life.tell("requested")
         thread = threading.Thread(target=guarded, name=f"fault-{life.fault.id}", daemon=True)

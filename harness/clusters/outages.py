@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from harness.clusters.bridge import FilterError
-from harness.clusters.cluster import NANOSECONDS
+from harness.clusters.cluster import NANOSECONDS, ClusterError
 from harness.clusters.containers import Container
 from harness.clusters.engine import in_parallel
 from harness.clusters.fault_life import AGAIN_SECONDS, HOLD_SECONDS, Evidence, FaultLife
 from harness.clusters.namespaces import AgentError
 from harness.clusters.site import Site
+from harness.clusters.thorough import try_each
 
 KILLED = 128 + 9  # the exit status of a process that SIGKILL ended
 
@@ -42,44 +43,83 @@ def kill(life: FaultLife, site: Site, targets: Sequence[Container], died: Callab
     `died` hears of a node that turns out to have ended by itself. Raises what containers raise, or `Abandoned`.
     """
     with _in_turn(life, targets):
-        before = {each.node: each.pid for each in targets}
-        _end(life, site, targets, died)
-        life.wait_for_end()
-        in_parallel(Container.start, list(targets))
-        for each in targets:
+        hit: dict[str, int] = {}  # node -> process
+        chosen = {each.node: each for each in targets}
+
+        def restart(each: Container) -> None:
+            each.start()
             _probe_again(site, each)
-        after = {each.node: each.pid for each in targets}
+
+        def start_again() -> None:
+            in_parallel(restart, [chosen[node] for node in hit])
+
+        with life.undone_by(start_again):
+            _end(life, site, targets, hit, died)
+            life.wait_for_end()
+        after = {node: chosen[node].pid for node in hit}
         life.tell("healed", pids=after)
 
         def up_again() -> Evidence | None:
-            answering = [each.node for each in targets if site.status_of(each.node) is not None]
-            renewed = all(after[node] and after[node] != before[node] for node in after)
-            if len(answering) < len(targets) or not renewed:
+            answering = [node for node in hit if site.status_of(node) is not None]
+            renewed = all(after[node] and after[node] != hit[node] for node in hit)
+            if len(answering) < len(hit) or not renewed:
                 return None
-            return {"pids_before": before, "pids_after": after, "answering": answering}
+            return {"pids_before": hit, "pids_after": after, "answering": answering}
 
-        life.until_healed(up_again, lambda: {"pids_before": before, "pids_after": after})
+        life.until_healed(up_again, lambda: {"pids_before": hit, "pids_after": after})
 
 
-def _end(life: FaultLife, site: Site, targets: Sequence[Container], died: Callable[[Container], None]) -> None:
+def _end(
+    life: FaultLife,
+    site: Site,
+    targets: Sequence[Container],
+    hit: dict[str, int],
+    died: Callable[[Container], None],
+) -> None:
     """Kills, and waits for every exit."""
-    pids = {each.node: each.pid for each in targets}
-    ways = {}
-    for number, each in enumerate(targets):
-        if number:
-            time.sleep(life.fault.parameters.get("stagger_ns", 0) / NANOSECONDS)
-        ways[each.node] = each.kill()
-        if site.network:
-            site.network.remove(each.address)
-    life.tell("installed", mechanism=ways, pids=pids)
-    codes = dict(zip(pids, in_parallel(Container.await_exit, list(targets)), strict=True))
-    if all(code == KILLED for code in codes.values()):
-        life.tell("bitten", exit_status=codes, pids=pids)
-        return
-    life.tell("not-bitten", exit_status=codes)
+    ways = _strike(life, targets, hit)
     for each in targets:
+        if each.node in hit and site.network:
+            site.network.remove(each.address)
+    life.tell("installed", mechanism=ways, pids=dict(hit))
+    ended = [each for each in targets if each.node in hit]
+    codes = dict(zip(hit, in_parallel(lambda each: each.await_exit(), ended), strict=True))
+    if len(hit) == len(targets) and all(code == KILLED for code in codes.values()):
+        life.tell("bitten", exit_status=codes, pids=dict(hit))
+        return
+    life.tell("not-bitten", exit_status=codes, were_down=sorted(each.node for each in targets if each.node not in hit))
+    for each in ended:
         if codes[each.node] != KILLED:
             died(each)
+
+
+def _strike(life: FaultLife, targets: Sequence[Container], hit: dict[str, int]) -> dict[str, str]:
+    """Kills whoever runs, and waits within the fault's time for the others; returns by which way.
+
+    A container that is down has an exit status already, which would tell nothing of this kill.
+    Raises `ClusterError` if none could be hit, what containers raise, or `Abandoned`.
+    """
+    ways: dict[str, str] = {}
+    hold = 0.0
+    while True:
+        for each in targets:
+            if each.node in hit or not each.runs():
+                continue
+            if hit:
+                time.sleep(life.fault.parameters.get("stagger_ns", 0) / NANOSECONDS)
+            hit[each.node] = each.pid
+            ways[each.node] = each.kill()
+        if len(hit) == len(targets):
+            return ways
+        if life.wait_for_end(AGAIN_SECONDS):
+            hold = hold or time.monotonic() + HOLD_SECONDS
+            if time.monotonic() > hold:
+                break
+            time.sleep(AGAIN_SECONDS)
+    if not hit:
+        life.tell("not-bitten", were_down=sorted(each.node for each in targets))
+        raise ClusterError("none of its nodes ran until its end")
+    return ways
 
 
 def _probe_again(site: Site, container: Container) -> None:
@@ -99,17 +139,23 @@ def pause(life: FaultLife, site: Site, targets: Sequence[Container]) -> None:
 
 def _stop(life: FaultLife, site: Site, targets: Sequence[Container]) -> None:
     names = [each.node for each in targets]
-    ways = {each.node: each.pause() for each in targets}
-    life.tell("installed", mechanism=ways, pids={each.node: each.pid for each in targets})
+    stopped: list[Container] = []
+    ways = {}
 
     def silent() -> Evidence | None:
         if any(not each.stopped() or site.status_of(each.node) is not None for each in targets):
             return None
         return {"stopped": names, "unanswered": names}
 
-    life.until_ended(silent, HOLD_SECONDS)
-    for each in targets:
-        each.resume()
+    def resume() -> None:
+        try_each((f"resuming {each.node}", each.resume) for each in stopped)
+
+    with life.undone_by(resume):
+        for each in targets:
+            ways[each.node] = each.pause()
+            stopped.append(each)
+        life.tell("installed", mechanism=ways, pids={each.node: each.pid for each in targets})
+        life.until_ended(silent, HOLD_SECONDS)
     life.tell("healed")
 
     def answers() -> Evidence | None:

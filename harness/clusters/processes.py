@@ -105,6 +105,14 @@ class NodeProcess:
             self.go_down()
             self._send(signal.SIGKILL)
 
+    def kill_running(self) -> int:
+        """SIGKILL to the process that runs; which one that was, 0 if none runs: only the living can be killed."""
+        with self._lock:
+            if self.down or self.ended() is not None:
+                return 0
+            self.kill()
+            return self.pid
+
     def terminate(self) -> None:
         """Asks it to stop in order, for good."""
         with self._lock:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError, ImageNotFound
 
 from harness import builds
 from harness.builds import SPOKEN, resolve_build
@@ -154,11 +155,71 @@ def test_a_planted_bug_is_this_tree_with_an_option(tree: Path) -> None:
     assert (build.node_options, build.source) == (("--build", "bug:no-dedup"), tree)
 
 
-def test_an_image_is_for_docker() -> None:
+class Engine:
+    """An engine that has one image, whose program says something."""
+
+    def __init__(self, said: str) -> None:
+        self.images = self.containers = self
+        self.id = "sha256:0123456789abcdef"
+        self.said = said
+        self.under_way = 0
+
+    def get(self, name: str) -> Engine:
+        if name != "mine:7":
+            raise ImageNotFound(name)
+        return self
+
+    def create(self, image: str, options: list[str], **_settings: object) -> Engine:
+        assert (image, options) == (self.id, ["--formats"])
+        self.under_way += 1
+        return self
+
+    def start(self) -> None:
+        if not self.said:
+            raise APIError("no such program")
+
+    def wait(self, timeout: int) -> None:
+        assert timeout > 0
+
+    def logs(self, **_streams: bool) -> bytes:
+        return self.said.encode()
+
+    def remove(self, **_how: bool) -> None:
+        self.under_way -= 1
+
+    def close(self) -> None:
+        assert self.under_way == 0
+
+
+def test_an_image_is_for_docker_and_known_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a campaign that is taken up again after the tag has moved would mix two nodes."""
+    monkeypatch.setattr(builds, "connect", lambda: Engine(RIGHT))
     build = resolve_build("image:mine:7", "docker")
-    assert (build.image, build.source) == ("mine:7", None)
+    assert (build.image, build.source) == ("sha256:0123456789abcdef", None)
+    assert build.describe() == {"name": "image:mine:7", "revision": None, "dirty": None, "digest": "0123456789ab"}
     with pytest.raises(UsageError, match="needs --cluster docker"):
         resolve_build("image:mine:7", "local")
+    with pytest.raises(ClusterError, match="the Docker engine has no image other:1: pull or build it first"):
+        resolve_build("image:other:1", "docker")
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        (
+            '{"cli": 1, "http": 2, "events": 1}',
+            "image:mine:7 speaks version 2 of the http format, this harness version 1",
+        ),
+        ("", "image:mine:7 does not answer --formats"),
+        ("hello", "image:mine:7 does not answer --formats"),
+    ],
+)
+def test_an_image_that_speaks_another_version_is_infrastructure_with_a_sentence(
+    said: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "connect", lambda: Engine(said))
+    with pytest.raises(ClusterError, match=words):
+        resolve_build("image:mine:7", "docker")
 
 
 @pytest.mark.parametrize(

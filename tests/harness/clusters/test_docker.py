@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from harness.builds import ROOT, Build
+from harness.builds import ROOT, Build, resolve_build
 from harness.clusters import docker as docker_cluster
 from harness.clusters import engine as engine_module
+from harness.clusters import outages
 from harness.clusters.bridge import FilterError
 from harness.clusters.cluster import (
     NANOSECONDS,
@@ -258,6 +259,38 @@ def test_protocol_events_are_kept_as_they_were_written(cluster: DockerCluster) -
     assert {event["node"] for event in events} == {"n2"}
 
 
+def test_a_cut_whose_fault_fails_is_healed(cluster: DockerCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cluster.control is not None
+
+    def refused(*_: Any) -> None:
+        raise FilterError("no counters today")
+
+    halves = fault("partition", "halves")
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.control, "dropped", refused)
+        cluster.inject(halves)
+        assert phase(cluster, halves.id, "failed").evidence == {"reason": "no counters today"}
+    pair = (cluster.containers["n1"].address, cluster.containers["n3"].address)
+    assert cluster.control.passing([pair]) == {pair: True}
+
+
+def test_a_kill_of_a_container_that_is_down_has_not_bitten(
+    cluster: DockerCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine still knows its exit status, which would tell nothing of this kill."""
+    monkeypatch.setattr(outages, "HOLD_SECONDS", 0.2)
+    victim = cluster.containers["n2"]
+    victim.kill()
+    victim.await_exit()
+    late = fault("kill", "kill", "n2")
+    cluster.inject(late)
+    cluster.heal(late.id)
+    seen = until(cluster, lambda report: isinstance(report, FaultProgress) and report.phase == "failed")
+    assert [each.phase for each in seen if isinstance(each, FaultProgress)] == ["requested", "not-bitten", "failed"]
+    victim.start()
+    until(cluster, lambda report: isinstance(report, NodeEvent) and report.kind == "ready")
+
+
 def test_a_node_that_dies_by_itself_is_reported_with_its_status(cluster: DockerCluster) -> None:
     process = cluster.containers["n3"].process
     assert process is not None
@@ -292,9 +325,9 @@ def test_an_image_that_the_engine_lacks_is_named(engine: Any, tmp_path: Path) ->
 def test_an_image_is_used_as_it_is(engine: Any, tmp_path: Path) -> None:
     """Quote: '`image:<tag>`' is one of the builds of `compare`."""
     tag = ensure_image(ROOT, print, engine)
-    cluster = open_in(
-        tmp_path, Build(text=f"image:{tag}", argv=(), env={}, source=None, node_options=(), image=tag, facts={})
-    )
+    build = resolve_build(f"image:{tag}", "docker")
+    assert engine.images.get(tag).id.startswith(f"sha256:{build.describe()['digest']}")
+    cluster = open_in(tmp_path, build)
     try:
         assert all(cluster.status().values())
     finally:
@@ -379,6 +412,9 @@ def test_a_harness_that_is_not_root_cuts_by_a_helper_container(
         phase(cluster, alone.id, "bitten")
         cluster.heal(alone.id)
         phase(cluster, alone.id, "heal-shown")
+        engine.containers.get(f"splitbrain-{run_of(cluster)}-helper").kill()
+        with pytest.raises(ClusterError, match="the helper container has ended"):  # what is cut then may stay cut
+            until(cluster, lambda _: False)
     finally:
         cluster.close()
     assert left_behind(engine, run_of(cluster)) == []

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from harness.clusters.cluster import ClusterError
-from harness.clusters.leftovers import Child, Ledger, State, began, forget, sweep_stale
+from harness.clusters.leftovers import Child, Ledger, State, began, forget, machine, sweep_stale
 from harness.clusters.sweeping import sweep_all
 
 SECONDS = 10
@@ -36,7 +36,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def note(runs: Path, owner: Child, *children: Child) -> Path:
     path = runs / "r1.json"
-    path.write_bytes(msgspec.json.encode(State("r1", owner, list(children))))
+    path.write_bytes(msgspec.json.encode(State("r1", machine(), owner, list(children))))
     return path
 
 
@@ -71,6 +71,16 @@ def test_a_run_under_way_is_left_alone(runs: Path, child: subprocess.Popen[bytes
     assert path.exists()
 
 
+def test_a_run_on_another_machine_is_left_alone(runs: Path, child: subprocess.Popen[bytes]) -> None:
+    """A home folder may be shared, and so may the folder of a container: its process ids mean nothing here."""
+    path = runs / "r1.json"
+    state = State("r1", "another boot:pid:[1]", gone(), [Child(child.pid, began(child.pid), "n1")], in_engine=True)
+    path.write_bytes(msgspec.json.encode(state))
+    assert sweep_stale() == ([], [])
+    assert child.poll() is None
+    assert path.exists()
+
+
 def test_a_harness_whose_id_belongs_to_another_process_now_is_gone(runs: Path, child: subprocess.Popen[bytes]) -> None:
     note(runs, Child(os.getpid(), began(os.getpid()) - 1, "harness"), Child(child.pid, began(child.pid), "n1"))
     assert sweep_stale() == ([f"n1 of run r1 (process {child.pid})"], [])
@@ -85,7 +95,7 @@ def test_a_file_that_is_no_state_is_removed(runs: Path) -> None:
 def test_a_run_that_used_the_engine_is_remembered_until_the_engine_has_been_swept(runs: Path) -> None:
     """Quote: 'swept: ... after kill -9 of the harness (at the next start)', which may be one on local."""
     path = runs / "r1.json"
-    path.write_bytes(msgspec.json.encode(State("r1", gone(), in_engine=True)))
+    path.write_bytes(msgspec.json.encode(State("r1", machine(), gone(), in_engine=True)))
     assert sweep_stale() == ([], ["r1"])
     assert sweep_stale() == ([], ["r1"])
     forget(["r1"])
@@ -96,7 +106,7 @@ def test_a_run_that_used_the_engine_is_remembered_until_the_engine_has_been_swep
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the SDK forgets a socket that did not connect
 def test_an_engine_that_is_gone_is_swept_later(runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = runs / "r1.json"
-    path.write_bytes(msgspec.json.encode(State("r1", gone(), in_engine=True)))
+    path.write_bytes(msgspec.json.encode(State("r1", machine(), gone(), in_engine=True)))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     assert sweep_all() == []
     assert path.exists()
@@ -108,6 +118,7 @@ def test_the_ledger_keeps_the_last_process_of_each_name(runs: Path, child: subpr
     ledger.add(os.getpid(), "n1")
     ledger.add(child.pid, "n1")
     state = msgspec.json.decode((runs / "r3.json").read_bytes(), type=State)
+    assert state.machine == machine()
     assert state.owner == Child(os.getpid(), began(os.getpid()), "harness")
     assert state.children == [Child(child.pid, began(child.pid), "n1")]
     ledger.remove()

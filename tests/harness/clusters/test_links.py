@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,8 @@ class Board:
 
     def __init__(self, log: Path) -> None:
         self.stack = contextlib.ExitStack()
-        self.links = Links(self.stack.enter_context(log.open("ab")))
+        self.broken: list[BaseException] = []
+        self.links = Links(self.stack.enter_context(log.open("ab")), self.broken.append)
         self.clients = {node: self._listener() for node in ("a", "b")}
         self.peers = {node: self._listener() for node in ("a", "b")}
         ports = {node: (_port(self.clients[node]), _port(self.peers[node])) for node in ("a", "b")}
@@ -275,11 +277,27 @@ def test_the_process_ends_with_whoever_started_it() -> None:
 
 def test_a_command_to_links_that_are_gone_says_so(tmp_path: Path) -> None:
     with (tmp_path / "links.log").open("ab") as log:
-        links = Links(log)
+        broken: list[BaseException] = []
+        links = Links(log, broken.append)
         links.close()
         links.close()
         with pytest.raises(ClusterError, match=r"the process of the links is gone \(exit 0\)"):
             links.cut([("a", "b")])
+        links.listening("a", False)  # a node must be able to end without them
+        assert broken == []  # they were asked to end
+
+
+def test_links_that_end_by_themselves_are_reported_and_whoever_asks_is_told(board: Board) -> None:
+    os.kill(board.links.pid, signal.SIGKILL)
+    end = time.monotonic() + SECONDS
+    while not board.broken:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert [(type(error), str(error)) for error in board.broken] == [
+        (ClusterError, "the process of the links is gone (exit -9); see links.log")
+    ]
+    with pytest.raises(ClusterError, match=r"the process of the links is gone \(exit -9\)"):
+        board.links.counters()
 
 
 def test_a_reserved_port_can_be_listened_on_again_and_again_but_not_be_bound_by_others() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from local_runs import NODES, Watched, eventually, fault, open_in, processes_of, write
 
 from harness.builds import ROOT, resolve_build
+from harness.clusters import fault_life, local_faults
 from harness.clusters import local as local_module
 from harness.clusters.cluster import ClusterError, FaultProgress
 from harness.clusters.fault_life import status_at
@@ -236,6 +238,143 @@ def test_a_kill_that_finds_a_node_dead_has_not_bitten(watched: Watched, monkeypa
     assert watched.phases(killed) == ["requested", "installed", "not-bitten", "healed", "heal-shown"]
 
 
+def test_a_kill_of_a_node_that_another_kill_holds_down_waits_for_a_process_to_kill(watched: Watched) -> None:
+    """Else the exit status of the earlier kill would be taken for that of the later one."""
+    first, second = fault("kill", "kill", "n2"), fault("kill", "kill", "n2")
+    watched.inject(first)
+    watched.phase(first, "bitten")
+    dead = pid_of(watched, "n2")
+    nodes = watched.cluster.nodes.values()
+    for each in nodes:
+        each.go_down()  # nobody else is up: so the dead one is chosen
+    watched.inject(second)
+    for each in nodes:
+        each.down = each.node == "n2"
+        each.is_ready(each.pid)
+    time.sleep(0.3)
+    watched.seen += watched.cluster.poll(0)
+    assert watched.phases(second) == ["requested"]
+    watched.heal(first)
+    assert watched.phase(second, "bitten").evidence["pids"]["n2"] not in {0, dead}
+    watched.heal(second)
+    watched.phase(second, "heal-shown")
+
+
+def test_a_kill_of_a_node_that_stays_down_has_not_bitten(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_faults, "HOLD_SECONDS", 0.2)
+    since = len(watched.seen)
+    process = watched.cluster.nodes["n3"]
+    killed = fault("kill", "kill", "n3")
+    process.kill()
+    process.await_exit()
+    life = fault_life.FaultLife(killed, watched.cluster._tell, leader="n1")
+    life.end()
+    site = local_faults.LocalSite(watched.cluster.nodes, watched.cluster.links)  # type: ignore[arg-type]
+    life.live(lambda: local_faults.kill(life, site, [process], print), (ClusterError,), str, pytest.fail)
+    watched.seen += watched.cluster.poll(0)
+    assert watched.phases(killed) == ["not-bitten", "failed"]
+    assert process.down, "who did not kill it does not start it"
+    process.start()
+    watched.event("ready", since, "n3")
+
+
+def test_a_cut_whose_fault_fails_is_healed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = watched.cluster.links
+    assert links is not None
+
+    def refused(*_: object) -> None:
+        raise ClusterError("no probe today")
+
+    alone = fault("partition", "isolate-one")
+    with monkeypatch.context() as patch:
+        patch.setattr(links, "probe", refused)
+        watched.inject(alone)
+        assert watched.phase(alone, "failed").evidence == {"reason": "no probe today"}
+    assert links.cut_now() == set()
+    watched.heal(alone)
+    assert watched.phases(alone) == ["requested", "installed", "failed"]
+
+
+def test_a_heal_that_fails_is_told_as_such(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = watched.cluster.links
+    assert links is not None
+
+    def refused(*_: object) -> None:
+        raise ClusterError("no heal today")
+
+    alone = fault("partition", "isolate-one")
+    with monkeypatch.context() as patch:
+        patch.setattr(links, "heal", refused)
+        watched.inject(alone)
+        edges = watched.phase(alone, "bitten").resolved["edges"]
+        watched.heal(alone)
+        assert watched.phase(alone, "heal-failed").evidence == {"reason": "no heal today"}
+    links.heal(edges)
+
+
+def test_a_delay_and_a_pause_whose_fault_fails_are_healed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise ClusterError("nothing is told today")
+
+    slow, stopped = fault("delay", "slow-all", "all", delay_ms=60, jitter_ms=0), fault("pause", "pause", "n1")
+    for each in (slow, stopped):
+        with monkeypatch.context() as patch:
+            patch.setattr(fault_life.FaultLife, "until_ended", refused)
+            watched.inject(each)
+            watched.phase(each, "failed")
+        watched.heal(each)
+    assert watched.cluster.can("delay") is None
+    assert max(watched.cluster.links.times([("n1", "n2"), ("n2", "n1")], 1.0).values()) < 60  # type: ignore[union-attr]
+    assert not watched.cluster.nodes["n1"].stopped()
+
+
+def test_a_heal_is_shown_by_all_edges_and_waits_for_those_whose_ends_are_down(watched: Watched) -> None:
+    alone, killed = fault("partition", "isolate-one"), fault("kill", "kill", "n3")
+    watched.inject(alone)
+    watched.phase(alone, "bitten")
+    watched.inject(killed)
+    watched.phase(killed, "bitten")
+    watched.heal(alone)
+    watched.phase(alone, "healed")
+    time.sleep(0.5)
+    watched.seen += watched.cluster.poll(0)
+    assert "heal-shown" not in watched.phases(alone), "half of the edges were never seen to pass"
+    watched.heal(killed)
+    assert watched.phase(alone, "heal-shown").evidence == {"probes_answered": 4}
+    watched.phase(killed, "heal-shown")
+
+
+def test_edges_whose_ends_stay_down_are_left_out_of_a_heal_and_named(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fault_life, "HEAL_SECONDS", 0.5)
+    alone, killed = fault("partition", "isolate-one"), fault("kill", "kill", "n3")
+    watched.inject(alone)
+    watched.phase(alone, "bitten")
+    watched.inject(killed)
+    watched.phase(killed, "bitten")
+    watched.heal(alone)
+    evidence = watched.phase(alone, "heal-shown").evidence
+    assert evidence == {"probes_answered": 2, "left_out_with_an_end_down": [("n1", "n3"), ("n3", "n1")]}
+    monkeypatch.undo()
+    watched.heal(killed)
+    watched.phase(killed, "heal-shown")
+
+
+def test_a_heal_of_which_no_edge_can_be_seen_is_not_shown(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fault_life, "HEAL_SECONDS", 0.5)
+    alone, killed = fault("partition", "isolate-one"), fault("kill", "kill", "n1")
+    watched.inject(alone)
+    watched.phase(alone, "bitten")
+    watched.inject(killed)
+    watched.phase(killed, "bitten")
+    watched.heal(alone)
+    assert watched.phase(alone, "heal-not-shown").evidence["probes_answered"] == 0
+    monkeypatch.undo()
+    watched.heal(killed)
+    watched.phase(killed, "heal-shown")
+
+
 def test_a_line_that_a_kill_has_torn_does_not_hide_the_next_one(watched: Watched) -> None:
     since = len(watched.seen)
     process = watched.cluster.nodes["n2"]
@@ -265,6 +404,44 @@ def test_closing_leaves_nothing_even_in_the_middle_of_faults(cache: Path, tmp_pa
     cluster.close()
     assert cluster.now() - began < 6_000_000_000
     assert processes_of(tmp_path) == []
+    assert not (cache / "splitbrain" / "runs" / f"{cluster.run}.json").exists()
+
+
+def test_the_death_of_the_links_is_reported_and_the_close_leaves_nothing(cache: Path, tmp_path: Path) -> None:
+    """A proxy of ours that dies must not accuse the store."""
+    cluster = open_in(tmp_path)
+    assert cluster.links is not None
+    assert cluster.clients is not None
+    clients = [child.pid for child in cluster.clients._children]
+    os.kill(cluster.links.pid, signal.SIGKILL)
+    with pytest.raises(ClusterError, match=r"the process of the links is gone \(exit -9\)"):
+        Watched(cluster).until(lambda _: False)
+    cluster.close()
+    assert processes_of(tmp_path) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in clients)
+    assert not (cache / "splitbrain" / "runs" / f"{cluster.run}.json").exists()
+
+
+def test_a_part_that_cannot_be_ended_keeps_no_other_from_its_end(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = open_in(tmp_path)
+    assert cluster.links is not None
+    assert cluster.clients is not None
+    pids = [child.pid for child in cluster.clients._children] + [cluster.links.pid]
+
+    def refused() -> None:
+        raise OSError("not today")
+
+    def mistaken() -> None:
+        raise AssertionError("never")
+
+    monkeypatch.setattr(cluster.nodes["n1"], "terminate", refused)
+    monkeypatch.setattr(cluster.faults, "abandon", mistaken)
+    with pytest.raises(ClusterError, match=r"^stopping n1: not today; abandoning the faults: never$"):
+        cluster.close()
+    assert processes_of(tmp_path) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert not (cache / "splitbrain" / "runs" / f"{cluster.run}.json").exists()
 
 
