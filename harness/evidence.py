@@ -23,6 +23,7 @@ EXIT_STATUS = {"pass": 0, "violation": 1, "inconclusive": 3, "infrastructure": 4
 LEAST_CALIBRATED = 5  # answered operations of a kind before the first fault, else the load is no load
 SHARE_UNDER_FAULTS = 0.10  # of the calibrated rate, over the whole time of faults
 SHARE_CUT = 0.05  # of the calibrated rate of reads, while the network was cut
+SUCCESSION = 3 * NANOSECONDS  # after a killed leader is back, for the election that its death forced
 INTERRUPTED = "interrupted before the end"
 STALL = 2 * NANOSECONDS  # the harness itself did not run for so long: then slowness proves nothing
 
@@ -119,23 +120,27 @@ def _last(phases: set[str], wanted: tuple[str, ...]) -> str:
 
 
 def _election_floors(observed: Observed) -> list[Floor]:
-    kills = {fault.id for fault in observed.schedule if fault.family == "kill" and "leader" in fault.targets}
+    """Of the kills that hit a node in office, at least half must have been followed by an election in a later term."""
+    kills = [fault for fault in observed.schedule if fault.family == "kill" and "leader" in fault.targets]
     if not kills:
         return []
-    installed = [step.at for step in observed.progress if step.fault in kills and step.phase == "installed"]
-    first = min(installed, default=0)
-    terms_before = [term for at, _, term in observed.elections if at < first]
-    after = {term for at, _, term in observed.elections if at >= first} - set(terms_before)
-    asked = max(1, len(kills) // 2)
-    seen = str(len(after)) if installed else "no leader was killed"
-    return [
-        Floor(
-            "elections after kills of the leader",
-            f"at least {asked}",
-            seen,
-            met=bool(installed) and len(after) >= asked,
-        )
-    ]
+    forced = [answer for fault in kills if (answer := _forced_election(fault, observed)) is not None]
+    asked = max(1, len(forced) // 2)
+    seen = f"{sum(forced)} after {len(forced)} such kills" if forced else "no kill hit a node that led"
+    return [Floor("elections after kills of the leader", f"at least {asked}", seen, met=sum(forced) >= asked)]
+
+
+def _forced_election(fault: Fault, observed: Observed) -> bool | None:
+    """Whether the kill of a leader made the others elect another one; None if whoever was killed did not lead."""
+    steps = {step.phase: step for step in observed.progress if step.fault == fault.id}
+    if "installed" not in steps:
+        return None
+    killed = steps["installed"]
+    term, leader = max(((term, node) for at, node, term in observed.elections if at < killed.at), default=(0, ""))
+    if leader not in killed.resolved.get("nodes", ()):
+        return None  # another node stood in for a leader that was down already
+    healed = steps["healed"].at if "healed" in steps else fault.until
+    return any(killed.at <= at <= healed + SUCCESSION and later > term for at, _, later in observed.elections)
 
 
 def _cut_floors(observed: Observed) -> list[Floor]:

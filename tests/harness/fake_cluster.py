@@ -51,8 +51,9 @@ class FakeCluster:
         self._later(LATENCY, Completion(request.worker, request.op, (attempt,)))
 
     def inject(self, fault: Fault) -> None:
+        resolved = {"leader": self._leader, "nodes": [self._leader]}
         for phase in ("requested", "installed", "bitten")[: 3 if self.bites else 1]:
-            self._later(0, FaultProgress(fault.id, phase, self._clock))
+            self._later(0, FaultProgress(fault.id, phase, self._clock, resolved))
         if fault.family == "kill" and self.elects:
             self._elect(300 * MILLISECOND)
 
@@ -84,9 +85,9 @@ class FakeCluster:
 
     def _elect(self, delay: int) -> None:
         self._term += 1
-        node = self.node_ids[self._term % len(self.node_ids)]
+        self._leader = self.node_ids[self._term % len(self.node_ids)]
         at = self._clock + delay
-        self._later(delay, NodeEvent(node, "leader-elected", at, {"term": self._term, "index": 0}))
+        self._later(delay, NodeEvent(self._leader, "leader-elected", at, {"term": self._term, "index": 0}))
 
 
 def right_answer(request: Request, state: dict[str, Any]) -> Attempt:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
-from harness.clusters.cluster import NANOSECONDS, FaultProgress
+from harness.clusters.cluster import NANOSECONDS, Fault, FaultProgress
 from harness.evidence import OUTCOMES, Observed, floors, judge, worst
 from harness.nemesis import draw_schedule
 
@@ -31,14 +32,16 @@ def observed() -> Observed:
     seen.completions = [(at * tenth, name, f, "ok") for at in range(1, 280) for name, f in KINDS]
     seen.elections = [(-tenth, "n1", 1)]
     for fault in schedule:
+        resolved = {"leader": seen.elections[-1][1], "nodes": [seen.elections[-1][1]]}
         seen.progress += [
             FaultProgress(fault.id, "requested", fault.at),
-            FaultProgress(fault.id, "installed", fault.at),
+            FaultProgress(fault.id, "installed", fault.at, resolved),
             FaultProgress(fault.id, "bitten", fault.at + tenth),
             FaultProgress(fault.id, "healed", fault.until),
             FaultProgress(fault.id, "heal-shown", fault.until + tenth),
         ]
-        seen.elections.append((fault.at + 5 * tenth, "n2", len(seen.elections) + 1))
+        if fault.family == "kill":
+            seen.elections.append((fault.at + 5 * tenth, "n2", len(seen.elections) + 1))
     return seen
 
 
@@ -103,6 +106,47 @@ def test_an_election_in_an_old_term_is_no_election() -> None:
     seen = observed()
     seen.elections = [(at, node, 1) for at, node, _ in seen.elections]
     assert outcome(seen)[0] == "inconclusive"
+
+
+def leader_kills(seen: Observed) -> list[Fault]:
+    return [fault for fault in seen.schedule if fault.family == "kill" and fault.targets == ("leader",)]
+
+
+def test_elections_that_others_forced_do_not_count_as_successions_of_killed_leaders() -> None:
+    """Partitions force elections, too: before, one of those stood for each kill."""
+    seen = observed()
+    kills = leader_kills(seen)
+    assert len(kills) > 1
+    seen.elections = [(-1, "n1", 1), *((fault.until + 4 * NANOSECONDS, "n1", 2 + at) for at, fault in enumerate(kills))]
+    seen.progress = [
+        msgspec.structs.replace(step, resolved={"leader": "n1", "nodes": ["n1"]}) for step in seen.progress
+    ]
+    name, reasons = outcome(seen)
+    assert name == "inconclusive"
+    assert f"elections after kills of the leader: asked at least 1, seen 0 after {len(kills)} such kills" in reasons
+
+
+def test_a_node_that_stands_in_for_the_leader_is_no_killed_leader() -> None:
+    seen = observed()
+    stands_in = {"leader": "n1", "nodes": ["n5"], "stands_in_for_leader": "n5"}
+    seen.progress = [msgspec.structs.replace(step, resolved=stands_in) for step in seen.progress]
+    name, reasons = outcome(seen)
+    assert name == "inconclusive"
+    assert "elections after kills of the leader: asked at least 1, seen no kill hit a node that led" in reasons
+
+
+def test_half_of_the_killed_leaders_must_have_been_succeeded() -> None:
+    seen = observed()
+    kills = leader_kills(seen)
+    for count in range(len(kills) + 1):
+        seen = observed()
+        seen.elections = [(-1, "n1", 1)]
+        seen.progress = [
+            msgspec.structs.replace(step, resolved={"leader": "n1", "nodes": ["n1"]})
+            for step in seen.progress
+        ]
+        seen.elections += [(fault.at + 1, "n1", 2 + at) for at, fault in enumerate(kills[:count])]
+        assert outcome(seen)[0] == ("pass" if count >= max(1, len(kills) // 2) else "inconclusive")
 
 
 def test_reads_must_have_been_answered_while_the_network_was_cut() -> None:
