@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.builds import resolve_build
-from harness.evidence import INTERRUPTED, OUTCOMES, promises_broken
+from harness.evidence import INTERRUPTED, OUTCOMES, promises_broken, worst
 from harness.index import write_index
 from harness.plan import Plan, UsageError, checked
 from harness.progress import Watcher
@@ -27,6 +27,7 @@ from harness.statistics import Estimate, bootstrap, quantiles, wilson
 from harness.store import StoreError
 
 MILLISECOND = 1_000_000
+PROVED = {"pass", "violation"}
 QUANTILES = (0.5, 0.9, 0.99)
 MOST_LATENCIES = (
     5000  # of one run; of more, evenly spaced ones in their order stand for all, so that drawing stays cheap
@@ -139,8 +140,8 @@ def sample_of(record: Record) -> Sample:
 def judge(a: str, b: str, runs: Sequence[tuple[str, Sample]], folder: Path) -> Comparison:
     """The table and the outcome of what was run.
 
-    `violation` if and only if B broke a promise that A kept. A comparison in which one side has no run that proved
-    anything is inconclusive, or infrastructure if that is why.
+    `violation` if and only if B broke a promise that A kept. A comparison in which not more than half of the pairs of
+    runs proved something on both sides is inconclusive, or infrastructure if that is why.
     """
     first = [sample for side, sample in runs if side == "a"]
     second = [sample for side, sample in runs if side == "b"]
@@ -183,14 +184,30 @@ def _outcome(a: str, b: str, first: Sequence[Sample], second: Sequence[Sample]) 
         return "violation", f"{b} violates in {times} of {len(second)} runs ({', '.join(new)}){also}"
     for name, side in ((a, first), (b, second)):
         outcomes = [sample.record.outcome for sample in side]
-        if not {"pass", "violation"} & set(outcomes):
+        if not PROVED & set(outcomes):
             outcome = "infrastructure" if "infrastructure" in outcomes else "inconclusive"
             return outcome, f"no run of {name} proved anything" + (f": {side[0].record.reasons[0]}" if side else "")
+    if too_few := _too_few(a, b, first, second):
+        return too_few
     if by_b:
         return "pass", f"both violate in the same way ({', '.join(by_b)}): {b} is no worse than {a} in this"
     if by_a:
         return "pass", f"only {a} violates ({', '.join(by_a)}); {b} does not"
     return "pass", f"neither {a} nor {b} violates"
+
+
+def _too_few(a: str, b: str, first: Sequence[Sample], second: Sequence[Sample]) -> tuple[str, str] | None:
+    """What to say instead of a pass unless more than half of the pairs of runs proved something on both sides."""
+    counts = [sum(sample.record.outcome in PROVED for sample in side) for side in (first, second)]
+    both = sum({x.record.outcome, y.record.outcome} <= PROVED for x, y in _pairs(first, second))
+    pairs = max(len(first), len(second))
+    if 2 * both > pairs:
+        return None
+    outcome = worst(sample.record.outcome for sample in (*first, *second) if sample.record.outcome not in PROVED)
+    return outcome, (
+        f"only {both} of {pairs} pairs of runs proved something on both sides"
+        f" ({counts[0]} of {len(first)} runs of {a}, {counts[1]} of {len(second)} of {b}): too few to compare"
+    )
 
 
 def _pairs(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:

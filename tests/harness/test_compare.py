@@ -96,6 +96,31 @@ class TestTheOutcome:
         )
         assert (result.outcome, result.broken_by_a, result.broken_by_b) == ("violation", [], ["not linearizable"])
 
+    @pytest.mark.parametrize(
+        "proved, failure, outcome",
+        [(1, "infrastructure", "infrastructure"), (2, "inconclusive", "inconclusive"), (3, "infrastructure", "pass")],
+    )
+    def test_is_a_pass_only_if_most_pairs_proved_something_on_both_sides(
+        self, tmp_path: Path, proved: int, failure: str, outcome: str
+    ) -> None:
+        result = judged(
+            [sample("pass", seed=seed) for seed in range(5)],
+            [sample("pass" if seed < proved else failure, seed=seed) for seed in range(5)],
+            tmp_path,
+        )
+        assert result.outcome == outcome
+        told = (
+            f"only {proved} of 5 pairs of runs proved something on both sides"
+            f" (5 of 5 runs of current, {proved} of 5 of bug:no-dedup): too few to compare"
+        )
+        assert result.sentence == ("neither current nor bug:no-dedup violates" if outcome == "pass" else told)
+
+    def test_runs_of_different_seeds_are_no_pairs(self, tmp_path: Path) -> None:
+        first = [sample("pass" if seed < 2 else "inconclusive", seed=seed) for seed in range(4)]
+        second = [sample("inconclusive" if seed < 2 else "pass", seed=seed) for seed in range(4)]
+        result = judged(first, second, tmp_path)
+        assert (result.outcome, result.sentence[:12]) == ("inconclusive", "only 0 of 4 ")
+
     def test_reasons_of_a_run_that_is_no_violation_break_no_promise(self, tmp_path: Path) -> None:
         assert judged([sample("pass")], [sample("pass", STALE)], tmp_path).broken_by_b == []
 
