@@ -43,6 +43,7 @@ class Observed(msgspec.Struct):
     assertions: list[str] = []  # sentences on nodes whose own assertion failed
     final_asked: int = 0
     final_missing: list[str] = []  # keys that no final read answered for
+    final_silent: list[tuple[str, str]] = []  # (workload, node) where the node answered none of the final reads
     interrupted: bool = False
     ended: bool = False  # the load ran to its end
     worst_stall: int = 0
@@ -72,17 +73,29 @@ def floors(observed: Observed) -> list[Floor]:
     found += [floor for fault in observed.schedule for floor in _fault_floors(fault, observed.progress)]
     found += _election_floors(observed)
     found += _cut_floors(observed)
-    missing = observed.final_missing
+    return found + _final_floors(observed)
+
+
+def _final_floors(observed: Observed) -> list[Floor]:
+    """Every key must have been read from somebody, and from every node at least one key of each workload."""
+    missing, silent = observed.final_missing, observed.final_silent
     seen = f"{observed.final_asked - len(missing)} answered" + (f"; not {', '.join(missing[:5])}" if missing else "")
-    found.append(
+    nodes = "; ".join(f"{node} answered none of {workload}" for workload, node in silent) or "all answered"
+    some = observed.final_asked > 0
+    return [
         Floor(
             "final reads after healing",
             f"{max(observed.final_asked, 1)} answered",
             seen,
-            met=observed.final_asked > 0 and not missing,
-        )
-    )
-    return found
+            met=some and not missing,
+        ),
+        Floor(
+            "final reads at every node",
+            "1 of each workload answered by each",
+            nodes if some else "none was asked",
+            met=some and not silent,
+        ),
+    ]
 
 
 def _load_floors(observed: Observed) -> list[Floor]:
@@ -178,7 +191,7 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     elif not observed.ended:
         found.append(("inconclusive", "the run ended before its time"))
     found += [("infrastructure", sentence) for sentence in _unhealed(observed)]
-    if observed.final_missing and _had_its_chance(observed):
+    if (observed.final_missing or observed.final_silent) and _had_its_chance(observed):
         found.append(("violation", f"liveness: {_unanswered(observed)}"))
     found += [
         ("inconclusive", f"not earned: {floor.name}: asked {floor.asked}, seen {floor.seen}")
@@ -225,7 +238,8 @@ def promises_broken(reasons: Iterable[str]) -> set[str]:
 
 def _unanswered(observed: Observed) -> str:
     missing = observed.final_missing
-    return (
-        f"after all faults had healed, {len(missing)} of {observed.final_asked} keys could not be read"
-        f" (first: {missing[0]}), though this machine itself did not stall"
-    )
+    if missing:
+        what = f"{len(missing)} of {observed.final_asked} keys could not be read (first: {missing[0]})"
+    else:
+        what = " and ".join(f"{node} answered no read of {workload}" for workload, node in observed.final_silent)
+    return f"after all faults had healed, {what}, though this machine itself did not stall"

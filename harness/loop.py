@@ -27,6 +27,7 @@ from workloads.mix import Mix
 MILLISECOND = 1_000_000
 SETTLE_SECONDS = 10.0  # how long a fresh cluster may take to elect its first leader
 FINAL_ATTEMPT_MS = 1000
+AGAIN = NANOSECONDS // 10  # before final reads are asked once more
 SAMPLE = NANOSECONDS // 2
 
 
@@ -52,7 +53,7 @@ class Loop:
     ending: list[Fault] = field(default_factory=list)  # faults under way, earliest end first
     healing: set[str] = field(default_factory=set)  # faults whose heal has not been shown yet
     leaders: dict[int, str] = field(default_factory=dict)  # term -> leader, as the nodes said
-    final_values: dict[str, bool] = field(default_factory=dict)  # key -> whether a final read was answered
+    final_reads: set[tuple[str, str, str]] | None = None  # (workload, key, node that answered), once they are under way
     sampled: dict[str, dict[str, Any]] = field(default_factory=dict)  # node -> its last commit, not yet written
     next_sample: int = 0
     told: int = -1
@@ -172,21 +173,36 @@ def _heal(loop: Loop) -> None:
 
 def _final_reads(loop: Loop) -> None:
     """Reads every key at every node, again where nobody answered, until the time for recovery is over."""
-    wanted = [(op, node) for node in loop.plan.node_ids for op in loop.generator.final_ops()]
-    loop.final_values = {op.key: False for op, _ in wanted}
-    loop.observed.final_asked = len(loop.final_values)
-    loop.progress.say(f"healed; reading {len(loop.final_values)} keys at every node")
+    reads = loop.generator.final_ops()
+    wanted = [(op, node) for node in loop.plan.node_ids for op in reads]
+    loop.final_reads = set()
+    loop.observed.final_asked = len(reads)
+    loop.progress.say(f"healed; reading {len(reads)} keys at every node")
     deadline = loop.cluster.now() + round(loop.plan.recovery_seconds * NANOSECONDS)
     while loop.cluster.now() < deadline and not died(loop):
         while wanted and loop.free:
             op, node = wanted.pop(0)
             _invoke(loop, op, node, loop.plan.operation_timeout_ms * 4, FINAL_ATTEMPT_MS)
+        until = deadline
         if not wanted and len(loop.free) == len(loop.workers):
-            wanted = [(op, "") for op in loop.generator.final_ops() if not loop.final_values[op.key]]
+            wanted = _still_wanted(loop, reads)
             if not wanted:
                 break
-        _poll(loop, deadline)
-    loop.observed.final_missing = [key for key, answered in loop.final_values.items() if not answered]
+            until = min(deadline, loop.cluster.now() + AGAIN)  # nothing is under way whose end could be waited for
+        _poll(loop, until)
+    missing = _still_wanted(loop, reads)
+    loop.observed.final_missing = [op.key for op, node in missing if not node]
+    loop.observed.final_silent = [(op.workload, node) for op, node in missing if node]
+
+
+def _still_wanted(loop: Loop, reads: list[Op]) -> list[tuple[Op, str]]:
+    """Keys that nobody answered for, from whomever (""), and one key of each workload that a node answered for none of."""
+    answered = {key for _, key, _ in loop.final_reads or ()}
+    serving = {(workload, node) for workload, _, node in loop.final_reads or ()}
+    one_each = {op.workload: op for op in reads}.values()
+    return [(op, "") for op in reads if op.key not in answered] + [
+        (op, node) for op in one_each for node in loop.plan.node_ids if (op.workload, node) not in serving
+    ]
 
 
 def _invoke(loop: Loop, op: Op, prefer: str, deadline_ms: int, attempt_ms: int) -> None:
@@ -239,8 +255,8 @@ def _completed(loop: Loop, completion: Completion) -> None:
     _record(loop, worker, op, more)
     loop.generator.observe(op)
     loop.observed.completions.append((now(loop), op.workload, op.f, op.type))
-    if loop.final_values and op.type == "ok" and op.f == "read":
-        loop.final_values[op.key] = True
+    if loop.final_reads is not None and op.type == "ok" and op.f == "read":
+        loop.final_reads.add((op.workload, op.key, more["node"]))
     worker.end(op)
     loop.free.append(worker.number)
 

@@ -91,18 +91,19 @@ class FakeCluster:
 
 
 def right_answer(request: Request, state: dict[str, Any]) -> Attempt:
-    """What a correct store answers."""
+    """What a correct store answers, at the node that was asked first."""
+    node = request.prefer or "n1"
     match request.f:
         case "read" if request.key not in state:
-            return Attempt("n1", 404, "key-not-found", definite=True)
+            return Attempt(node, 404, "key-not-found", definite=True)
         case "read":
-            return Attempt("n1", 200, body={"value": state[request.key]})
+            return Attempt(node, 200, body={"value": state[request.key]})
         case "cas" if state.get(request.key) != request.value[0]:
-            return Attempt("n1", 409, "cas-mismatch", definite=True, body={"actual": state.get(request.key)})
+            return Attempt(node, 409, "cas-mismatch", definite=True, body={"actual": state.get(request.key)})
         case "cas":
             state[request.key] = request.value[1]
         case "write":
             state[request.key] = request.value
         case "append":
             state[request.key] = [*state.get(request.key, []), request.value]
-    return Attempt("n1", 200, body={"index": 1})
+    return Attempt(node, 200, body={"index": 1})

@@ -226,6 +226,18 @@ def test_whatever_else_kept_the_cluster_from_answering_breaks_no_liveness(what: 
     assert "final reads after healing" in reasons
 
 
+def test_a_node_that_answered_no_final_read_earns_no_pass_and_breaks_liveness_only_if_nothing_else_can_have() -> None:
+    seen = observed()
+    seen.final_silent = [("register", "n4")]
+    name, reasons = outcome(seen)
+    assert name == "violation"
+    assert "n4 answered no read of register" in reasons
+    seen.worst_stall = 3 * NANOSECONDS
+    name, reasons = outcome(seen)
+    assert name == "inconclusive"
+    assert "final reads at every node: asked 1 of each workload answered by each, seen n4 answered none" in reasons
+
+
 def test_a_safety_violation_is_never_hidden() -> None:
     seen = observed()
     seen.progress = []

@@ -382,6 +382,37 @@ def test_unanswered_final_reads_are_asked_again_until_recovery_is_over(make_run:
     assert make_run(cluster).outcome == "pass"
 
 
+def test_a_node_that_serves_nobody_once_all_has_healed_is_named(make_run: Runner) -> None:
+    """Its clients go on to the next node, and that one's answers used to count as its own."""
+    cluster = FakeCluster()
+
+    def without_n4(request: Request, state: dict[str, Any]) -> Attempt:
+        answer = right_answer(request, state)
+        return msgspec.structs.replace(answer, node="n5") if request.prefer == "n4" else answer
+
+    cluster.answers = without_n4
+    record = make_run(cluster, recovery_seconds=1.0)
+    assert record.outcome == "violation"
+    assert record.reasons[0] == (
+        "liveness: after all faults had healed, n4 answered no read of register and n4 answered no read of append,"
+        " though this machine itself did not stall"
+    )
+    last = json.loads((Path(record.run) / "run.json").read_text())["floors"][-1]
+    assert (last["name"], last["met"]) == ("final reads at every node", False)
+
+
+def test_a_node_that_serves_late_is_asked_again_until_it_does(make_run: Runner) -> None:
+    cluster = FakeCluster()
+
+    def late_n4(request: Request, state: dict[str, Any]) -> Attempt:
+        answer = right_answer(request, state)
+        late = request.prefer == "n4" and cluster.now() < 13 * NANOSECONDS
+        return msgspec.structs.replace(answer, node="n5") if late else answer
+
+    cluster.answers = late_n4
+    assert make_run(cluster).outcome == "pass"
+
+
 def test_results_that_cannot_be_written_are_said_before_anything_starts(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
