@@ -41,6 +41,7 @@ class Observed(msgspec.Struct):
     elections: list[tuple[int, str, int]] = []  # (at, node, term)
     exits: list[str] = []  # sentences on nodes that died without having been killed
     assertions: list[str] = []  # sentences on nodes whose own assertion failed
+    invariants: list[str] = []  # sentences on invariants of the protocol that the nodes' own events break
     final_asked: int = 0
     final_missing: list[str] = []  # keys that no final read answered for
     final_silent: list[tuple[str, str]] = []  # (workload, node) where the node answered none of the final reads
@@ -184,7 +185,7 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
             found.append(("violation", f"safety: {workload} is not linearizable: {sentence}"))
         elif verdict == "unknown":
             found.append(("inconclusive", f"the checker could not decide {workload}: {sentence}"))
-    found += [("violation", f"safety: {sentence}") for sentence in observed.assertions]
+    found += [("violation", f"safety: {sentence}") for sentence in (*observed.assertions, *observed.invariants)]
     found += [("infrastructure", sentence) for sentence in (*observed.exits, *observed.trouble)]
     if observed.interrupted:
         found.append(("inconclusive", INTERRUPTED))
@@ -223,7 +224,7 @@ def _had_its_chance(observed: Observed) -> bool:
 
 
 def promises_broken(reasons: Iterable[str]) -> set[str]:
-    """Which promises the reasons of a violation say were broken: not linearizable, not live, own assertion failed.
+    """Which promises the reasons of a violation say were broken: not linearizable, not live, own assertion failed, ...
 
     Coarse on purpose: which workload happens to show a fault first is chance, and two builds are compared by this.
     """
@@ -232,8 +233,14 @@ def promises_broken(reasons: Iterable[str]) -> set[str]:
         if reason.startswith("liveness: "):
             found.add("not live")
         elif reason.startswith("safety: "):
-            found.add("not linearizable" if " is not linearizable: " in reason else "own assertion failed")
+            found.add(_safety(reason))
     return found
+
+
+def _safety(reason: str) -> str:
+    if " is not linearizable: " in reason:
+        return "not linearizable"
+    return "own assertion failed" if "assertion failed" in reason else "protocol invariant broken"
 
 
 def _unanswered(observed: Observed) -> str:

@@ -160,8 +160,8 @@ class RunFiles(msgspec.Struct):
 
     @property
     def violated(self) -> dict[str, Any] | None:
-        """The verdict that convicts the store, if a checker gave one; of several the one that the run tells about."""
-        invalid = [check for check in self.checks if check.get("verdict") == "invalid"]
+        """The verdict on a history that convicts the store, if a checker gave one; of several the one that the run tells about."""
+        invalid = [check for check in self.checks if check.get("verdict") == "invalid" and "broken" not in check]
         told = [check for check in invalid if check.get("explanation") == self.run.get("explanation")]
         return next(iter(told or invalid), None)
 

@@ -383,7 +383,9 @@ def _check(check: dict[str, Any], run: RunFiles) -> dict[str, Any]:
     plan = run.run.get("plan") or {}
     budget = float(plan.get("check_seconds") or 0) / max(1, len(plan.get("workloads") or run.checks))
     reason = check.get("reason") or ""
-    if verdict == "invalid":
+    if check.get("broken"):
+        reason = "; ".join(check["broken"])
+    elif verdict == "invalid":
         reason = f"key {shorten(check.get('key'))}: see above what went wrong there"
     return {
         "workload": check.get("workload"),

@@ -23,6 +23,7 @@ from harness.clusters.local import open_local
 from harness.evidence import INTERRUPTED, Floor, Observed, floors, judge
 from harness.index import write_index
 from harness.interrupts import held_back
+from harness.invariants import look_for_broken
 from harness.loop import drive, new_loop
 from harness.nemesis import draw_schedule
 from harness.plan import Plan, checked, command_of
@@ -184,7 +185,19 @@ def _check(plan: Plan, folder: RunFolder, observed: Observed, progress: Watcher)
             verdicts[name] = _undecided(model, mistake)
             observed.trouble.append(f"{name} was not judged: {mistake}")
         folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
+    _check_invariants(folder, observed)
     return verdicts
+
+
+def _check_invariants(folder: RunFolder, observed: Observed) -> None:
+    """What the nodes wrote of themselves; clients' histories are judged without it."""
+    try:
+        found = look_for_broken(folder.path / "nodes")
+    except OSError as error:
+        observed.trouble.append(f"what the nodes wrote could not be read: {error}")
+        return
+    observed.invariants = found.broken
+    folder.write("checks/invariants.json", found)
 
 
 def _check_workload(name: str, events: list[dict[str, Any]], budget: Budget, progress: Watcher) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,28 @@ def test_a_history_whose_last_line_is_torn_is_judged(make_run: Runner, tmp_path:
                 file.write('{"i":99')
 
     assert make_run(Tearing()).outcome == "pass"
+
+
+def test_two_leaders_in_a_term_are_a_violation_after_what_the_clients_saw(make_run: Runner, tmp_path: Path) -> None:
+    class Split(FakeCluster):
+        def close(self) -> None:
+            (nodes,) = tmp_path.glob("runs/*/nodes")
+            for node in ("n2", "n5"):
+                (nodes / node).mkdir()
+                (nodes / node / "events.jsonl").write_text('{"kind":"leader-elected","term":13}\n')
+
+    record = make_run(Split())
+    assert (record.outcome, record.reasons) == ("violation", ["safety: two leaders in term 13: n2 and n5"])
+    kept = json.loads((Path(record.run) / "checks" / "invariants.json").read_text())
+    assert (kept["verdict"], kept["broken"]) == ("invalid", ["two leaders in term 13: n2 and n5"])
+    assert "two leaders in term 13: n2 and n5" in (Path(record.run) / "report.html").read_text()
+    shutil.rmtree(record.run)
+    cluster = Split()
+    cluster.answers = lambda request, state: (
+        Attempt("n1", 404, "key-not-found") if request.f == "read" else right_answer(request, state)
+    )
+    reasons = make_run(cluster).reasons
+    assert [reason.partition(":")[2][:10] for reason in reasons[:3]] == [" register ", " append is", " two leade"]
 
 
 def test_a_node_that_dies_by_itself_ends_the_run_with_its_last_lines(make_run: Runner) -> None:
