@@ -12,6 +12,7 @@ from typing import Any
 from checker import formats
 from checker.budget import Budget
 from checker.check import check
+from checker.history import HistoryError
 from checker.models import ModelError, make_model
 from checker.verdict import Verdict
 
@@ -24,14 +25,23 @@ def check_file(
     budget: Budget | None = None,
     *,
     allow_torn_tail: bool = False,
+    workload: str | None = None,
 ) -> Verdict:
     """The verdict on the history in a file, by the name of a model and an initial value (None: nil, empty).
 
-    `format` is one of `formats.FORMATS`; None finds it by content.
+    `format` is one of `formats.FORMATS`; None finds it by content. Of a history whose events name their workloads, `workload` takes
+    the operations of one; with several and none chosen no model fits, which is refused.
 
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
     history = formats.load(path, format, allow_torn_tail=allow_torn_tail)
+    workloads = sorted({op.workload for op in history} - {""})
+    if workload is not None:
+        history = history.of_workload(workload)
+    elif len(workloads) > 1:
+        raise HistoryError(f"it holds several workloads ({', '.join(workloads)}): expected --workload with one of them")
+    if not history.operations:
+        raise HistoryError("there is no operation in it: expected at least one invoke, since nothing was tested else")
     verdict = check(history, make_model(model, init), budget)
     verdict.warnings = history.warnings
     return verdict

@@ -75,6 +75,7 @@ class Op(msgspec.Struct, frozen=True, kw_only=True):
     return_time: int | None = None
     node: str | None = None
     op: str | None = None
+    workload: str = ""  # which of a run's workloads asked, where there are several
     line: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -196,6 +197,18 @@ class Pairing:
             raise HistoryError(
                 f"process {process} invoked {asked}{_at(start.line)}, but this completes {_short(answered)}", line
             )
+        key, given = start.event.get("key"), event.get("key")
+        if given is not None and given != key:
+            raise HistoryError(
+                f"process {process} invoked {asked} of key {_short(key)}{_at(start.line)}, but this completes one of key {_short(given)}",
+                line,
+            )
+        began, ended = (each.get("t", each.get("time")) for each in (start.event, event))
+        if began is not None and ended is not None and ended < began:
+            raise HistoryError(
+                f"this completes {asked} of process {process} at {_short(ended)}, before it was invoked{_at(start.line)}, at {_short(began)}",
+                line,
+            )
         del self.open[process]
         if kind == INFO:
             self._ended.add(process)
@@ -214,6 +227,12 @@ class History:
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.operations)
+
+    def of_workload(self, name: str) -> History:
+        """The operations of one workload, in the places that they have among all."""
+        part = History(op for op in self.operations if op.workload == name)
+        part.warnings = self.warnings
+        return part
 
     @staticmethod
     def from_events(events: Iterable[Mapping[str, Any]], lines: Iterable[int] | None = None) -> History:
@@ -267,6 +286,7 @@ def _operation(process: int, start: _Open, position: int | None, kind: str, end:
         return_time=end.get("t", end.get("time")),
         node=end.get("node", asked.get("node")),
         op=asked.get("op"),
+        workload=str(asked.get("workload") or ""),
         line=start.line,
     )
 

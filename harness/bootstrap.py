@@ -109,8 +109,12 @@ def prepare(root: str, folder: str, lock: str, expected_stamp: Stamper) -> int:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Holds the set-up lock of this clone; the system lets it go if we die."""
+    """Holds the set-up lock of this clone; the system lets it go if we die, and what we started has ended as well.
+
+    After a kill -9 an installer goes on writing: its heir must not begin while it does.
+    """
     with (root / ".venv.lock").open("a", encoding="utf-8") as file:
+        os.set_inheritable(file.fileno(), True)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -246,6 +250,7 @@ def _call(command: list[str], environment: dict[str, str] | None = None) -> subp
         text=True,
         errors="replace",
         check=False,
+        close_fds=False,  # hands on the set-up lock, which alone is inheritable
     )
 
 

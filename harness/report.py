@@ -238,6 +238,8 @@ def _what(run: RunFiles, outcome: str, sentences: list[str]) -> What:
             return What("What failed", ["This says nothing about the store: the machinery around it failed."], reasons)
         case _:
             said = "No violation was found, but the run saw too little to say that there is none."
+            if not run.checks:
+                said = "The run was broken off before its history was checked: nothing is known of the store yet."
             return What("What was missing", [said], reasons)
 
 

@@ -261,6 +261,18 @@ class TestSetUp:
         assert sum("first use" in stderr for _, stderr in outputs) == 1
         assert all(stdout.startswith('{"arguments"') for stdout, _ in outputs)
 
+    def test_a_start_after_a_kill_in_the_middle_of_the_set_up_gets_it_done(self, tmp_path: Path) -> None:
+        """What was killed leaves an installer behind that goes on writing; the next start must not meet it."""
+        folder = clone(tmp_path / "clone")
+        with subprocess.Popen([sys.executable, str(folder / "splitbrain")], stderr=subprocess.PIPE) as first:
+            assert first.stderr is not None
+            while not (folder / ".venv" / "bin").exists():
+                assert first.poll() is None
+            first.kill()
+        done = start(folder)
+        assert done.returncode == 0, done.stderr
+        assert "waiting for it" in done.stderr
+
     def test_pip_does_the_work_where_uv_cannot_be_had(self, tmp_path: Path) -> None:
         folder = clone(tmp_path / "clone")
         (folder / "requirements" / "installer.lock").write_text(f"uv==0.0.0 --hash=sha256:{64 * '0'}\n")

@@ -7,7 +7,9 @@ id and the time at which it began: ids alone are used again. Not here: how proce
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +22,7 @@ BEGAN = (
     19  # place of a process's start time (clock ticks since boot) among the fields behind its name in /proc/<pid>/stat
 )
 STATE = 0
+SCRATCH = "splitbrain-node-"  # temporary folders of clusters to play with; the process that made one follows
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -59,6 +62,17 @@ def machine() -> str:
     """Names what the ids of processes are unique in: this boot of this machine, and the namespace of processes."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
+
+
+def sweep_scratch() -> list[str]:
+    """Removes temporary folders whose process is gone."""
+    gone = []
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        owner = path.name.removeprefix(SCRATCH).partition("-")[0]
+        if owner.isdecimal() and not began(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)  # another user's stays
+            gone.append(str(path))
+    return gone
 
 
 def cache_folder() -> Path:

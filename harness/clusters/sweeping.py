@@ -14,12 +14,13 @@ from requests.exceptions import RequestException
 from harness.clusters.bridge import sweep_tables
 from harness.clusters.cluster import ClusterError
 from harness.clusters.engine import PREFIX, Engine, connect, runs_alive, sweep, words_of
-from harness.clusters.leftovers import forget, sweep_stale
+from harness.clusters.leftovers import forget, sweep_scratch, sweep_stale
 
 
 def sweep_all() -> list[str]:
     """Says what was removed. What an engine holds that does not answer, or refuses, waits for a later start."""
     gone, in_engine = sweep_stale()
+    gone += sweep_scratch()
     if in_engine:
         try:
             with contextlib.closing(connect()) as engine:

@@ -14,6 +14,7 @@ from checker.command import check_file, initial_value
 from checker.formats import FORMATS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
+from workloads.catalog import WORKLOADS
 
 HELP = """Decide whether a recorded history is linearizable.
 
@@ -23,11 +24,12 @@ Exit status: 0 valid, 1 invalid, 2 the file or an option is wrong, 3 unknown.
 
 Examples:
 
-  splitbrain check results/sample/history.jsonl --model cas-register
+  splitbrain check results/latest/history.jsonl --workload append
 
   splitbrain check history.edn --model register --init 0 --json
 """
 
+DEFAULT_MODEL = "cas-register"
 EXIT_STATUS = {"valid": 0, "invalid": 1, "unknown": 3}
 
 
@@ -36,17 +38,19 @@ def add_to(app: typer.Typer) -> None:
     app.command("check", help=HELP)(command)
 
 
-def _hint(file: Path) -> str:
-    """What to look at instead, if the file is the history of a run with several workloads, which no one model fits."""
-    checks = sorted(path.as_posix() for path in file.parent.glob("checks/*.json"))
-    if len(checks) < 2:
-        return ""
-    return f"; this is a run of several workloads, and each was checked by its own model: {', '.join(checks)}"
+def _model_of(workload: str | None) -> str:
+    return WORKLOADS[workload].model if workload else DEFAULT_MODEL
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="The history.")],
-    model: Annotated[str, typer.Option(help="What it must fit; see `list models`.")] = "cas-register",
+    model: Annotated[
+        str | None,
+        typer.Option(help="What it must fit; see `list models`. If not given: the workload's, or cas-register."),
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="Only this workload's operations, of a run with several.")
+    ] = None,
     init: Annotated[
         str | None, typer.Option(help="The initial value as JSON, or nil, which it is if not given.")
     ] = None,
@@ -59,7 +63,10 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    known("model", model, MODELS)
+    if model is not None:
+        known("model", model, MODELS)
+    if workload is not None:
+        known("workload", workload, WORKLOADS)
     if format_ is not None:
         known("format", format_, FORMATS)
     if not seconds > 0:
@@ -67,16 +74,17 @@ def command(
     try:
         verdict = check_file(
             file,
-            model=model,
+            model=model or _model_of(workload),
             init=None if init is None else initial_value(init),
             format=format_,
             budget=Budget(seconds=seconds),
             allow_torn_tail=allow_torn_tail,
+            workload=workload,
         )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except HistoryError as error:
-        raise UsageError(f"{file}: {error}{_hint(file)}") from error
+        raise UsageError(f"{file}: {error}") from error
     except ModelError as error:
         raise UsageError(str(error)) from error
     for warning in verdict.warnings:

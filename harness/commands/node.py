@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from harness.builds import resolve_build
+from harness.clusters.leftovers import SCRATCH
 from harness.commands.answer import console
 from harness.plan import MOST_NODES, UsageError
 from harness.playground import playground
@@ -41,7 +43,7 @@ def command(
     if not 1 <= port <= 65535:
         raise UsageError(f"--port must be between 1 and 65535, not {port}")
     resolved = resolve_build(build, "local")
-    with tempfile.TemporaryDirectory(prefix="splitbrain-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
         folder = (data or Path(scratch)).absolute()
         with playground(cluster, resolved, folder, port) as urls:
             screen = console()

@@ -35,7 +35,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     folder = find_run(Path(out), run)
-    outcome = msgspec.json.decode((folder / "run.json").read_bytes()).get("outcome", "")
+    outcome = msgspec.json.decode((folder / "run.json").read_bytes()).get("outcome", "inconclusive")
     write_tables(folder)
     if outcome == "violation":
         write_counterexample(folder)

@@ -67,6 +67,8 @@ def command(
     budget: Annotated[float | None, typer.Option(help="Stop starting runs after so many seconds.")] = None,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
+    if seed is not None and seeds is not None:
+        raise UsageError("--seed is one run and --seeds are many: give one of the two")
     first = secrets.randbelow(2**31) if seed is None else seed
     plan = checked(
         Plan(

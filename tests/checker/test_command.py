@@ -54,6 +54,14 @@ BAD: dict[str, tuple[bytes, str]] = {
         (INVOKE + INVOKE.replace('"i":0', '"i":1')).encode(),
         "line 2: process 0 invokes write while its write (line 1) is still open",
     ),
+    "other-key": (
+        (INVOKE + OK.replace('"key":"k"', '"key":"l"')).encode(),
+        "line 2: process 0 invoked write of key 'k' (line 1), but this completes one of key 'l'",
+    ),
+    "back-in-time": (
+        (INVOKE + OK.replace('"t":6', '"t":4')).encode(),
+        "line 2: this completes write of process 0 at 4, before it was invoked (line 1), at 5",
+    ),
     "no-invocation": (
         OK.encode(),
         "line 1: ok of process 0 completes nothing: expected an invoke of that process before it",
@@ -156,14 +164,6 @@ def test_marks_of_editors_are_no_mistakes(text: str, tmp_path: Path, door: Door)
     assert door([str(tmp_path / "h"), "--model", "register"]) == 0
 
 
-def test_an_empty_file_is_a_history_without_operations(
-    tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "h").touch()
-    assert door([str(tmp_path / "h"), "--model", "register"]) == 0
-    assert "0 operations" in capsys.readouterr().out
-
-
 def test_a_torn_tail_is_dropped_on_request_with_a_warning(
     tmp_path: Path, door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,13 +214,29 @@ def test_the_package_loads_nothing_else_of_ours_and_little_of_others() -> None:
     )
 
 
-def test_the_history_of_several_workloads_leads_to_their_own_checks(
+def test_of_several_workloads_one_is_chosen_and_its_model_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    append = '{"type":"invoke","process":1,"f":"append","key":"a","value":1}\n'
-    (tmp_path / "history.jsonl").write_text(GOOD + append)
-    (tmp_path / "checks").mkdir()
-    for name in ("append", "register"):
-        (tmp_path / "checks" / f"{name}.json").write_text("{}")
-    assert of_the_product([str(tmp_path / "history.jsonl"), "--model", "register"]) == 2
-    assert f"{tmp_path}/checks/append.json" in capsys.readouterr().err
+    append = {"process": 1, "f": "append", "key": "a", "value": 1, "workload": "append"}
+    events = [{**json.loads(line), "i": None, "workload": "register"} for line in GOOD.splitlines()] + [
+        {**append, "type": "invoke"},
+        {**append, "type": "ok"},
+    ]
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert of_the_product([str(path)]) == 2
+    assert "it holds several workloads (append, register)" in capsys.readouterr().err
+    assert of_the_product([str(path), "--workload", "append", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["model"], answer["operations"]) == ("append", 1)
+    assert of_the_product([str(path), "--workload", "register", "--model", "append"]) == 2
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_history_without_an_operation_is_refused(
+    text: str, door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recorder that failed would be green else."""
+    (tmp_path / "empty.jsonl").write_text(text)
+    assert door([str(tmp_path / "empty.jsonl"), "--model", "register"]) == 2
+    assert "there is no operation in it" in capsys.readouterr().err

@@ -90,6 +90,7 @@ def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) 
     [
         (("run", "--workload", "registre"), "unknown workload 'registre'; did you mean register?"),
         (("run", "--faults", "kil"), "unknown fault 'kil'; did you mean kill?"),
+        (("run", "--seed", "1", "--seeds", "1..2"), "give one of the two"),
         (("run", "--build", "bug:no-dedupe"), "no-dedup"),
         (("run", "--build", "nonsense"), "nonsense"),
         (("run", "--cluster", "locl"), "unknown cluster 'locl'; did you mean local?"),

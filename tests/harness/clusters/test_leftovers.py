@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from harness.clusters.cluster import ClusterError
-from harness.clusters.leftovers import Child, Ledger, State, began, forget, machine, sweep_stale
+from harness.clusters.leftovers import SCRATCH, Child, Ledger, State, began, forget, machine, sweep_scratch, sweep_stale
 from harness.clusters.sweeping import sweep_all
 
 SECONDS = 10
@@ -133,3 +133,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
         ClusterError, match=r"cannot note the processes of this run in .*file/splitbrain.*XDG_CACHE_HOME"
     ):
         Ledger("r4")
+
+
+def test_the_folder_of_a_playground_that_was_killed_is_swept_and_that_of_a_living_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    left, kept = tmp_path / f"{SCRATCH}{ended.pid}-x", tmp_path / f"{SCRATCH}{os.getpid()}-y"
+    (left / "n1").mkdir(parents=True)
+    kept.mkdir()
+    assert sweep_scratch() == [str(left)]
+    assert (left.exists(), kept.exists()) == (False, True)
