@@ -133,10 +133,6 @@ class Cluster(Protocol):
         """Waits until something happened or the clock shows `until`; returns what happened, in order."""
         ...
 
-    def status(self) -> dict[str, dict[str, Any] | None]:
-        """The `GET /status` body of every node now, None where a node does not answer (bounded: about 0.3 s)."""
-        ...
-
     def close(self) -> None:
         """Heals, stops and removes everything this cluster started. May be called twice, and after a failed start."""
         ...

@@ -97,10 +97,6 @@ class DockerCluster:
     def poll(self, until: int) -> list[Report]:
         return self.reports.poll(until)
 
-    def status(self) -> dict[str, dict[str, Any] | None]:
-        assert self.agent is not None
-        return dict(zip(self.node_ids, in_parallel(self.agent.site.status_of, list(self.node_ids)), strict=True))
-
     def _tell(self, fault: str, phase: str, resolved: dict[str, Any], evidence: dict[str, Any]) -> None:
         self.reports.add([FaultProgress(fault=fault, phase=phase, at=self.now(), resolved=resolved, evidence=evidence)])
 

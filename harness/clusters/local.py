@@ -80,10 +80,6 @@ class LocalCluster:
     def poll(self, until: int) -> list[Report]:
         return self.reports.poll(until)
 
-    def status(self) -> dict[str, dict[str, Any] | None]:
-        assert self.faults is not None
-        return self.faults.site.statuses(self.node_ids)
-
     def watch(self) -> None:
         """Begins to read what the nodes write, and to see them end; before their first start."""
         self.tail = EventTail(self.nodes.values(), self._on_events, self._died, self.reports.broken)

@@ -73,9 +73,6 @@ class FakeCluster:
             due.append(heapq.heappop(self._events)[2])
         return due
 
-    def status(self) -> dict[str, dict[str, Any] | None]:
-        return dict.fromkeys(self.node_ids)
-
     def close(self) -> None:
         self.closed += 1
 

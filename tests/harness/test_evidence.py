@@ -142,8 +142,7 @@ def test_half_of_the_killed_leaders_must_have_been_succeeded() -> None:
         seen = observed()
         seen.elections = [(-1, "n1", 1)]
         seen.progress = [
-            msgspec.structs.replace(step, resolved={"leader": "n1", "nodes": ["n1"]})
-            for step in seen.progress
+            msgspec.structs.replace(step, resolved={"leader": "n1", "nodes": ["n1"]}) for step in seen.progress
         ]
         seen.elections += [(fault.at + 1, "n1", 2 + at) for at, fault in enumerate(kills[:count])]
         assert outcome(seen)[0] == ("pass" if count >= max(1, len(kills) // 2) else "inconclusive")

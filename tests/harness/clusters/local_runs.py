@@ -23,6 +23,12 @@ def open_in(folder: Path, build: Build | None = None) -> LocalCluster:
     )
 
 
+def statuses(cluster: LocalCluster) -> dict[str, dict[str, Any] | None]:
+    """What every node says of itself now, asked directly; None where one does not answer."""
+    assert cluster.faults is not None
+    return cluster.faults.site.statuses(cluster.node_ids)
+
+
 def fault(family: str, kind: str, *targets: str, **parameters: Any) -> Fault:
     order = {"order": NODES, **parameters}
     return Fault(
@@ -132,7 +138,7 @@ class Watched:
         agreed: list[str] = []
 
         def settled() -> bool:
-            found = [status["leader"] for status in self.cluster.status().values() if status]
+            found = [status["leader"] for status in statuses(self.cluster).values() if status]
             agreed[:] = found
             return len(found) == len(NODES) and len(set(found)) == 1 and bool(found[0])
 

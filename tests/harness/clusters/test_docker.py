@@ -64,6 +64,12 @@ def cluster(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
         opened.close()
 
 
+def statuses(cluster: DockerCluster) -> dict[str, dict[str, Any] | None]:
+    """What every node says of itself now; None where one does not answer."""
+    assert cluster.agent is not None
+    return dict(zip(cluster.node_ids, map(cluster.agent.site.status_of, cluster.node_ids), strict=True))
+
+
 def until(cluster: Cluster, wanted: Any) -> list[Any]:
     """Every report up to the first that is wanted."""
     end = cluster.now() + PATIENCE
@@ -110,7 +116,9 @@ def run_of(cluster: DockerCluster) -> str:
 
 
 def test_every_node_answers_once_the_cluster_is_open(cluster: DockerCluster) -> None:
-    assert {node: status["id"] for node, status in cluster.status().items() if status} == {node: node for node in NODES}
+    assert {node: status["id"] for node, status in statuses(cluster).items() if status} == {
+        node: node for node in NODES
+    }
 
 
 def test_the_families_of_faults_were_tried(cluster: DockerCluster) -> None:
@@ -135,7 +143,7 @@ def test_a_partition_bites_and_heals_with_evidence(cluster: DockerCluster) -> No
     assert set(bitten.evidence["packets_dropped"]) == {"n1>n2", "n1>n3", "n2>n1", "n3>n1"}
     assert all(bitten.evidence["packets_dropped"].values())
     # The harness itself is never cut off: it has an address of its own.
-    assert all(cluster.status().values())
+    assert all(statuses(cluster).values())
     cluster.heal(halves.id)
     assert phase(cluster, halves.id, "heal-shown").evidence["probes_passed"] == bitten.evidence["probes_blocked"]
 
@@ -203,13 +211,13 @@ def test_a_kill_is_shown_by_its_status_and_by_another_process_at_the_same_addres
     cluster.inject(killed)
     bitten = phase(cluster, killed.id, "bitten")
     assert bitten.evidence == {"exit_status": {"n2": 137}, "pids": {"n2": pid}}
-    assert cluster.status()["n2"] is None
+    assert statuses(cluster)["n2"] is None
     cluster.heal(killed.id)
     shown = phase(cluster, killed.id, "heal-shown")
     assert shown.evidence["pids_before"] == {"n2": pid}
     assert shown.evidence["pids_after"] == {"n2": victim.pid}
     assert victim.pid != pid
-    status = cluster.status()["n2"]
+    status = statuses(cluster)["n2"]
     assert status is not None
     assert status["term"] >= 1  # it is back on its data: a node without any would be in term 0
     assert victim.address == address
@@ -329,7 +337,7 @@ def test_an_image_is_used_as_it_is(engine: Any, tmp_path: Path) -> None:
     assert engine.images.get(tag).id.startswith(f"sha256:{build.describe()['digest']}")
     cluster = open_in(tmp_path, build)
     try:
-        assert all(cluster.status().values())
+        assert all(statuses(cluster).values())
     finally:
         cluster.close()
 

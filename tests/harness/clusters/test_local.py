@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from local_runs import NODES, Watched, eventually, fault, open_in, processes_of, write
+from local_runs import NODES, Watched, eventually, fault, open_in, processes_of, statuses, write
 
 from harness.builds import ROOT, resolve_build
 from harness.clusters import fault_life, local_faults
@@ -58,7 +58,7 @@ def pid_of(watched: Watched, node: str) -> int:
 
 
 def test_every_node_answers_once_the_cluster_is_open(watched: Watched) -> None:
-    assert {node: status["id"] for node, status in watched.cluster.status().items() if status} == {
+    assert {node: status["id"] for node, status in statuses(watched.cluster).items() if status} == {
         node: node for node in NODES
     }
 
@@ -84,7 +84,7 @@ def test_a_partition_bites_and_heals_with_evidence(watched: Watched) -> None:
     assert set(bitten.evidence["frames_dropped"]) == {f"{a}>{b}" for a, b in bitten.resolved["edges"]}
     assert bitten.evidence["frames_dropped"][f"{leader}>{others[0]}"] > 0
     assert watched.event("leader-elected", since).node in others
-    assert all(watched.cluster.status().values())  # the harness itself is never cut off
+    assert all(statuses(watched.cluster).values())  # the harness itself is never cut off
     watched.heal(alone)
     assert watched.phase(alone, "heal-shown").evidence["probes_answered"] == 4
     assert watched.phases(alone) == ["requested", "installed", "bitten", "healed", "heal-shown"]
@@ -156,7 +156,7 @@ def test_a_kill_is_shown_by_the_wait_status_and_its_heal_by_another_process(watc
     watched.inject(everybody)
     bitten = watched.phase(everybody, "bitten")
     assert bitten.evidence == {"wait_status": dict.fromkeys(NODES, "killed by signal 9"), "pids": before}
-    assert watched.cluster.status() == dict.fromkeys(NODES)
+    assert statuses(watched.cluster) == dict.fromkeys(NODES)
     refused = watched.do(write(1, "n3", 42, 2.0)).attempts
     assert ("n3", "connect-failed", False) in {(attempt.node, attempt.error, attempt.sent) for attempt in refused}
     watched.heal(everybody)
@@ -173,7 +173,7 @@ def test_a_pause_is_shown_by_the_kernels_state_and_a_request_without_an_answer(w
     watched.inject(stopped)
     bitten = watched.phase(stopped, "bitten")
     assert bitten.evidence == {"state": {leader: "T"}, "unanswered": [leader]}
-    assert watched.cluster.status()[leader] is None
+    assert statuses(watched.cluster)[leader] is None
     watched.heal(stopped)
     assert watched.phase(stopped, "heal-shown").evidence == {"answering": [leader]}
 
