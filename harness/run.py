@@ -275,6 +275,8 @@ def _finish(
     del result["run"]  # where it lies is no part of a run: folders are moved and sent to others
     folder.write("run.json", {**result, "phase": "checked"})
     folder.publish(outcome)
+    if outcome == "pass":
+        folder.forget_data()
     try:
         _draw(folder, result, outcome, progress)
     except KeyboardInterrupt:

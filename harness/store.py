@@ -70,6 +70,11 @@ class RunFolder:
         if outcome == "violation":
             _link(self.out / "latest-violation", self.path)
 
+    def forget_data(self) -> None:
+        """Removes the nodes' data, which nobody looks at after a pass and many runs would fill the disk with."""
+        for data in self.path.glob("nodes/*/data"):
+            shutil.rmtree(data, ignore_errors=True)
+
 
 def _link(link: Path, target: Path) -> None:
     draft = link.with_name(f".{link.name}.{os.getpid()}")

@@ -55,6 +55,27 @@ def test_a_right_store_under_faults_that_bite_passes_and_leaves_its_folder(make_
     assert find_run(tmp_path, "latest") == folder
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["pass", "violation"])
+def test_the_nodes_data_are_kept_unless_the_run_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    """DESIGN: "nodes/<n>/ stdout and event logs, data directory on failure"."""
+
+    def opener(folder: Path, **_: Any) -> FakeCluster:
+        (folder / "nodes" / "n1" / "data").mkdir(parents=True)
+        fake = FakeCluster()
+        fake.answers = forgetful if lost else fake.answers
+        return fake
+
+    def forgetful(request: Request, state: dict[str, Any]) -> Attempt:
+        return Attempt("n1", 200, body={"value": None}) if request.f == "read" else right_answer(request, state)
+
+    monkeypatch.setitem(run_module.OPENERS, "local", opener)
+    record = run(Plan(seconds=12.0, rate=100.0, concurrency=10, out=str(tmp_path)), Quiet())
+    assert record.outcome == ("violation" if lost else "pass"), record.reasons
+    assert (Path(record.run) / "nodes" / "n1" / "data").exists() == lost
+
+
 def test_a_plain_run_stands_in_the_list_of_all_runs(make_run: Runner, tmp_path: Path) -> None:
     """Issue 3: "results/index.html (all runs, failing first, links)"."""
     first, second = make_run(FakeCluster()), make_run(FakeCluster(), seed=2)
