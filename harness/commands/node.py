@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ Examples:
   splitbrain node --cluster 5 --data /tmp/my-cluster --build bug:no-dedup
 """
 
+LOOK_SECONDS = 0.5  # a wish to stop that comes just before the sleep is heard after so long
+
 
 def add_to(app: typer.Typer) -> None:
     """Puts the command into the command line."""
@@ -45,14 +48,13 @@ def command(
     resolved = resolve_build(build, "local")
     with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
         folder = (data or Path(scratch)).absolute()
-        with playground(cluster, resolved, folder, port) as urls:
-            screen = console()
+        screen = console()
+        with playground(cluster, resolved, folder, port) as urls, contextlib.suppress(KeyboardInterrupt):
             for node, url in urls.items():
                 screen.print(f"{node}  {url}")
             screen.print(f"data in {escape(str(folder))}; try in another terminal:")
             screen.print("  splitbrain kv put x 5 && splitbrain kv get x && splitbrain kv status")
             screen.print("Ctrl-C stops the cluster")
-            try:
-                signal.pause()
-            except KeyboardInterrupt:
-                screen.print("stopped")
+            while True:
+                time.sleep(LOOK_SECONDS)
+        screen.print("stopped")
