@@ -133,19 +133,19 @@ def test_the_families_of_faults_were_tried(cluster: DockerCluster) -> None:
 
 def test_a_partition_bites_and_heals_with_evidence(cluster: DockerCluster) -> None:
     """Quote: 'Each fault goes through requested -> installed -> shown to bite -> healed -> shown healed, with evidence'."""
-    halves = fault("partition", "halves")
-    cluster.inject(halves)
-    installed = phase(cluster, halves.id, "installed")
+    alone = fault("partition", "isolate-one")
+    cluster.inject(alone)
+    installed = phase(cluster, alone.id, "installed")
     assert "drop in table bridge splitbrain-" in installed.evidence["mechanism"]
     assert installed.resolved["edges"] == [("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")]
-    bitten = phase(cluster, halves.id, "bitten")
+    bitten = phase(cluster, alone.id, "bitten")
     assert bitten.evidence["connect"] == "n1 could not connect to n2's peer port"
     assert set(bitten.evidence["packets_dropped"]) == {"n1>n2", "n1>n3", "n2>n1", "n3>n1"}
     assert all(bitten.evidence["packets_dropped"].values())
     # The harness itself is never cut off: it has an address of its own.
     assert all(statuses(cluster).values())
-    cluster.heal(halves.id)
-    assert phase(cluster, halves.id, "heal-shown").evidence["probes_passed"] == bitten.evidence["probes_blocked"]
+    cluster.heal(alone.id)
+    assert phase(cluster, alone.id, "heal-shown").evidence["probes_passed"] == bitten.evidence["probes_blocked"]
 
 
 def test_clients_are_answered_and_are_cut_off_with_their_home_node(cluster: DockerCluster) -> None:
@@ -225,9 +225,9 @@ def test_a_kill_is_shown_by_its_status_and_by_another_process_at_the_same_addres
 
 def test_a_cut_outlives_the_restart_of_a_node(cluster: DockerCluster) -> None:
     """Quote (faults.md): 'Rules inside a node's own network namespace vanish when the container restarts'."""
-    halves, killed = fault("partition", "halves"), fault("kill", "kill", "n1")
-    cluster.inject(halves)
-    phase(cluster, halves.id, "bitten")
+    alone, killed = fault("partition", "isolate-one"), fault("kill", "kill", "n1")
+    cluster.inject(alone)
+    phase(cluster, alone.id, "bitten")
     cluster.inject(killed)
     phase(cluster, killed.id, "bitten")
     cluster.heal(killed.id)
@@ -235,8 +235,8 @@ def test_a_cut_outlives_the_restart_of_a_node(cluster: DockerCluster) -> None:
     assert cluster.control is not None
     pair = (cluster.containers["n1"].address, cluster.containers["n3"].address)
     assert cluster.control.passing([pair]) == {pair: False}
-    cluster.heal(halves.id)
-    phase(cluster, halves.id, "heal-shown")
+    cluster.heal(alone.id)
+    phase(cluster, alone.id, "heal-shown")
 
 
 def test_a_pause_is_shown_by_the_kernels_state_and_by_silence(cluster: DockerCluster) -> None:
@@ -273,11 +273,11 @@ def test_a_cut_whose_fault_fails_is_healed(cluster: DockerCluster, monkeypatch: 
     def refused(*_: Any) -> None:
         raise FilterError("no counters today")
 
-    halves = fault("partition", "halves")
+    alone = fault("partition", "isolate-one")
     with monkeypatch.context() as patch:
         patch.setattr(cluster.control, "dropped", refused)
-        cluster.inject(halves)
-        assert phase(cluster, halves.id, "failed").evidence == {"reason": "no counters today"}
+        cluster.inject(alone)
+        assert phase(cluster, alone.id, "failed").evidence == {"reason": "no counters today"}
     pair = (cluster.containers["n1"].address, cluster.containers["n3"].address)
     assert cluster.control.passing([pair]) == {pair: True}
 
