@@ -112,9 +112,11 @@ def test_a_delay_is_shown_by_what_probes_take(watched: Watched) -> None:
     assert evidence["pieces_held"] > evidence["probes"]
     began = watched.cluster.now()
     other = next(place for place, node in enumerate(NODES) if node != leader)
-    assert watched.do(write(other, leader, 7, 10.0)).attempts[-1].status == 200
-    # There and back by the client's link, and there and back between the leader and a majority.
-    assert watched.cluster.now() - began >= 320_000_000
+    attempts = watched.do(write(other, leader, 7, 10.0)).attempts
+    assert attempts[-1].status == 200
+    # There and back by the client's link; and, if it still leads, there and back between the leader and a majority.
+    led = [attempt.node for attempt in attempts] == [leader]
+    assert watched.cluster.now() - began >= (320_000_000 if led else 160_000_000), attempts
     watched.heal(slow)
     assert watched.phase(slow, "heal-shown").evidence["median_ms_after"] < 80
     assert watched.phases(slow) == ["requested", "installed", "bitten", "healed", "heal-shown"]
