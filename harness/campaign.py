@@ -8,7 +8,6 @@ of a run shows which was broken off before it was judged.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import difflib
 import hashlib
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from checker import Budget, History, HistoryError, check, make_model
+from checker import Budget
 from harness.builds import resolve_build
 from harness.evidence import INTERRUPTED, OUTCOMES, worst
 from harness.index import read_entry, write_index
@@ -30,9 +29,8 @@ from harness.junit import render_junit
 from harness.plan import Plan, UsageError, checked, command_of, seeds_of
 from harness.progress import Watcher
 from harness.report import write_whole
-from harness.run import Record, run
+from harness.run import Record, check_workload, recorded_events, run
 from harness.store import StoreError
-from workloads.catalog import WORKLOADS
 
 log = logging.getLogger("splitbrain")
 
@@ -303,21 +301,10 @@ def _read_kept(path: Path) -> _Kept | None:
 
 def _convicted(folder: Path, plan: Plan, progress: Watcher) -> Record | None:
     """The violation that the history of a run which was broken off shows by itself; None if it shows none."""
-    try:
-        lines = (folder / "history.jsonl").read_bytes().splitlines()
-    except OSError:
-        return None
-    events = []
-    for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):  # the last one may be torn
-            events.append(msgspec.json.decode(line, type=dict[str, Any]))
     progress.say(f"{folder.name} was broken off before it was judged: checking what there is")
+    events = recorded_events(folder / "history.jsonl")
     for name in plan.workloads:
-        try:
-            history = History.from_events([event for event in events if event.get("workload") == name])
-        except HistoryError:
-            continue
-        verdict = check(history, make_model(WORKLOADS[name].model), Budget(seconds=plan.check_seconds))
+        verdict = check_workload(name, events, Budget(seconds=plan.check_seconds), progress)
         if verdict.verdict == "invalid":
             reason = f"safety: {name} is not linearizable: {verdict.explanation} (the run was broken off after that)"
             return _Kept(plan, "violation", [reason], explanation=verdict.explanation).record(folder)

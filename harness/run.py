@@ -169,13 +169,13 @@ def _check(plan: Plan, folder: RunFolder, observed: Observed, progress: Watcher)
     """
     verdicts: dict[str, Verdict] = {}
     hurried = False
-    events = _events(folder.path / "history.jsonl")
+    events = recorded_events(folder.path / "history.jsonl")
     budget = Budget(seconds=plan.check_seconds / len(plan.workloads))
     for name in plan.workloads:
         model = WORKLOADS[name].model
         interrupted = _undecided(model, "the checker was interrupted")
         try:
-            verdicts[name] = interrupted if hurried else _check_workload(name, events, budget, progress)
+            verdicts[name] = interrupted if hurried else check_workload(name, events, budget, progress)
         except KeyboardInterrupt:
             verdicts[name] = interrupted
             observed.interrupted = hurried = True
@@ -200,7 +200,8 @@ def _check_invariants(folder: RunFolder, observed: Observed) -> None:
     folder.write("checks/invariants.json", found)
 
 
-def _check_workload(name: str, events: list[dict[str, Any]], budget: Budget, progress: Watcher) -> Verdict:
+def check_workload(name: str, events: list[dict[str, Any]], budget: Budget, progress: Watcher) -> Verdict:
+    """The verdict on what one workload of a run was answered; `events` are those of `recorded_events`."""
     history = History.from_events([event for event in events if event.get("workload") == name])
     model = make_model(WORKLOADS[name].model)
     progress.say(f"checking {name}: {len(history)} operations against {model.name}")
@@ -229,7 +230,7 @@ def _undecided(model: str, reason: str) -> Verdict:
     return Verdict(verdict="unknown", reason=reason, model=model)
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
+def recorded_events(path: Path) -> list[dict[str, Any]]:
     """The recorded events; the file is absent if the cluster never came up, its last line torn if the disk was full."""
     if not path.exists():
         return []
