@@ -40,7 +40,8 @@ A model of one's own says what one machine would answer; what its states are is 
 from checker.budget import Budget
 from checker.check import check
 from checker.history import History, HistoryError, Op
-from checker.models import MODELS, Model, ModelError, make_model
+from checker.models.base import Model, ModelError
+from checker.models.catalog import MODELS, make_model
 from checker.recorder import HistoryWriter
 from checker.verdict import Verdict
 

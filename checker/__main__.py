@@ -9,9 +9,10 @@ import msgspec
 
 from checker.budget import Budget
 from checker.command import check_file, initial_value
-from checker.formats import FORMATS
+from checker.formats.files import FORMATS
 from checker.history import HistoryError
-from checker.models import MODELS, ModelError
+from checker.models.base import ModelError
+from checker.models.catalog import MODELS
 from checker.verdict import INVALID, VALID
 
 _STATUS = {VALID: 0, INVALID: 1}

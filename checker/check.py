@@ -9,10 +9,11 @@ from collections.abc import Hashable
 
 import msgspec
 
-from checker import explain, ways
+from checker import ways
 from checker.budget import Budget, Meter
 from checker.history import History, Op
-from checker.models import Model, require_known, show
+from checker.models.base import Model, require_known, show
+from checker.reasons import explain
 from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid, Verdict, worst
 
 

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from checker import formats
 from checker.budget import Budget
 from checker.check import check
+from checker.formats import files
 from checker.history import HistoryError
-from checker.models import ModelError, make_model
+from checker.models.base import ModelError
+from checker.models.catalog import make_model
 from checker.verdict import Verdict
 
 
@@ -29,12 +30,12 @@ def check_file(
 ) -> Verdict:
     """The verdict on the history in a file, by the name of a model and an initial value (None: nil, empty).
 
-    `format` is one of `formats.FORMATS`; None finds it by content. Of a history whose events name their workloads, `workload` takes
+    `format` is one of `formats.files.FORMATS`; None finds it by content. Of a history whose events name their workloads, `workload` takes
     the operations of one; with several and none chosen no model fits, which is refused.
 
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
-    history = formats.load(path, format, allow_torn_tail=allow_torn_tail)
+    history = files.load(path, format, allow_torn_tail=allow_torn_tail)
     workloads = sorted({op.workload for op in history} - {""})
     if workload is not None:
         history = history.of_workload(workload)

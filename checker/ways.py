@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from checker import depth, prefixes, reductions, sweep, zones
 from checker.budget import Meter, OutOfBudgetError
+from checker.fast import prefixes, zones
 from checker.history import Op
-from checker.models import Model
-from checker.problem import Problem
+from checker.models.base import Model
+from checker.search import depth, reductions, sweep
+from checker.search.problem import Problem
 from checker.verdict import GaveUp, Invalid, Outcome
 
 Ways = Iterator[tuple[str, Callable[[], Outcome]]]

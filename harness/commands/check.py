@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from checker import MODELS, Budget, HistoryError, ModelError
 from checker.command import check_file, initial_value
-from checker.formats import FORMATS
+from checker.formats.files import FORMATS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 from workloads.catalog import WORKLOADS

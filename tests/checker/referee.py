@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from checker.history import FAIL, Op
-from checker.models import Model, State
+from checker.models.base import Model, State
 
 NEVER = 1 << 62
 

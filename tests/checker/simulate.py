@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 
 from checker.history import FAIL, INFO, OK, History, Op
-from checker.models import AppendList, KeyValueStrings, Model, Mutex
+from checker.models.base import Model
+from checker.models.lists import AppendList
+from checker.models.locks import Mutex
+from checker.models.strings import KeyValueStrings
 
 Shape = tuple[str, Any, Any]
 """What one operation is: function, argument, answer."""

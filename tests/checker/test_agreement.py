@@ -12,12 +12,18 @@ import simulate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from checker import depth, prefixes, reductions, sweep, ways, zones
+from checker import ways
 from checker.budget import Budget, Meter
+from checker.fast import prefixes, zones
 from checker.history import Op
-from checker.models import AppendList, KeyValueStrings, Model, Mutex, Register
-from checker.problem import Problem
-from checker.sweep import Reductions
+from checker.models.base import Model
+from checker.models.lists import AppendList
+from checker.models.locks import Mutex
+from checker.models.registers import Register
+from checker.models.strings import KeyValueStrings
+from checker.search import depth, reductions, sweep
+from checker.search.problem import Problem
+from checker.search.sweep import Reductions
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 REGISTER_SHAPES: list[simulate.Shape] = [

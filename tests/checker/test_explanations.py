@@ -12,10 +12,15 @@ import pytest
 import referee
 import simulate
 
-from checker import History, Op, Verdict, check, phrases
-from checker.explain import cut
+from checker import History, Op, Verdict, check
 from checker.history import OK
-from checker.models import NOTHING, AppendList, KeyValueStrings, Model, Mutex, Register
+from checker.models.base import NOTHING, Model
+from checker.models.lists import AppendList
+from checker.models.locks import Mutex
+from checker.models.registers import Register
+from checker.models.strings import KeyValueStrings
+from checker.reasons import phrases
+from checker.reasons.explain import cut
 
 MODELS: list[Model] = [Register(), Register(0), AppendList(), KeyValueStrings(), Mutex()]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from checker.edn import read_forms
-from checker.formats import detect, load, loads
+from checker.formats.edn import read_forms
+from checker.formats.files import detect, load, loads
 from checker.history import History, HistoryError
 
 OURS = """{"i":0,"t":5,"type":"invoke","process":0,"f":"write","key":"k","value":1}

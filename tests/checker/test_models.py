@@ -9,18 +9,12 @@ import pytest
 import simulate
 
 from checker.history import History, HistoryError, Op
-from checker.models import (
-    MODELS,
-    NOTHING,
-    AppendList,
-    KeyValueStrings,
-    Model,
-    ModelError,
-    Mutex,
-    Register,
-    make_model,
-    require_known,
-)
+from checker.models.base import NOTHING, Model, ModelError, require_known
+from checker.models.catalog import MODELS, make_model
+from checker.models.lists import AppendList
+from checker.models.locks import Mutex
+from checker.models.registers import Register
+from checker.models.strings import KeyValueStrings
 
 
 def op(f: str, value: Any = None, result: Any = None, kind: str = "ok", error: Any = None) -> Op:

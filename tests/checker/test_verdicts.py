@@ -15,7 +15,7 @@ import simulate
 
 from checker import Budget, History, Op, Verdict, check, make_model
 from checker.check import witness
-from checker.models import Model, State
+from checker.models.base import Model, State
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.jsonl"))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from checker.history import FAIL, OK, Op, freeze
-from checker.models import show
+from checker.models.base import show
 
 _LONGEST = 80
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from checker import phrases
 from checker.history import FAIL, OK, Op, freeze
-from checker.models import Model
-from checker.register_reasons import Finding
+from checker.models.base import Model
+from checker.reasons import phrases
+from checker.reasons.registers import Finding
 
 _List = tuple[Hashable, ...]
 

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Hashable
 
 from checker.history import freeze
-from checker.models import AppendList
-from checker.problem import NEVER, Kind, Problem
+from checker.models.lists import AppendList
+from checker.search.problem import NEVER, Kind, Problem
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 

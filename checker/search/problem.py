@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from functools import cached_property
 
 from checker.history import FAIL, INFO, Op, freeze
-from checker.models import Effect, Model, State
+from checker.models.base import Effect, Model, State
 
 NEVER = 1 << 62
 """The place of a return that never came: after every event."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from checker.edn import EdnError, read_forms
+from checker.formats.edn import EdnError, read_forms
 from checker.history import INVOKE, History, HistoryError
 
 _Numbered = Iterator[tuple[int, Any]]

@@ -1,7 +1,7 @@
 """Why a register can't have answered so: the other operations that rule it out, and the sentence that says it.
 
 Rests on values that one operation alone produced: such a value is there for one unbroken while, so two values that each
-must have been there before the other are a contradiction (the argument of `zones.py`, value by value). Where values
+must have been there before the other are a contradiction (the argument of `fast/zones.py`, value by value). Where values
 repeat there is no finding, and `explain.py` searches for a core.
 """
 
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from checker import phrases
 from checker.history import FAIL, OK, Op, freeze
-from checker.models import NOTHING, Model, show
+from checker.models.base import NOTHING, Model, show
+from checker.reasons import phrases
 
 _FROM_THE_START = -1
 

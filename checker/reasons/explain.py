@@ -14,12 +14,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from checker import list_reasons, phrases, register_reasons, sweep, ways
+from checker import ways
 from checker.budget import Budget, Meter, OutOfBudgetError
 from checker.history import FAIL, INFO, OK, Op
-from checker.models import NOTHING, AppendList, Effect, Model, Register, State
-from checker.problem import Problem
-from checker.reductions import has_assignment_form, settle
+from checker.models.base import NOTHING, Effect, Model, State
+from checker.models.lists import AppendList
+from checker.models.registers import Register
+from checker.reasons import lists as list_reasons
+from checker.reasons import phrases
+from checker.reasons import registers as register_reasons
+from checker.search import sweep
+from checker.search.problem import Problem
+from checker.search.reductions import has_assignment_form, settle
 from checker.verdict import GaveUp, Invalid, Outcome, Valid, Verdict
 
 _KEYS = 16

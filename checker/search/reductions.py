@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from checker.models import NOTHING
-from checker.problem import NEVER, Problem
+from checker.models.base import NOTHING
+from checker.search.problem import NEVER, Problem
 from checker.verdict import Invalid
 
 

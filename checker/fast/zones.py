@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from checker.history import Op
-from checker.models import NOTHING
-from checker.problem import NEVER, Problem
-from checker.reductions import has_assignment_form
+from checker.models.base import NOTHING
+from checker.search.problem import NEVER, Problem
+from checker.search.reductions import has_assignment_form
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 _BEFORE_ALL = -1

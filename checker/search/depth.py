@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from operator import le
 
 from checker.budget import Meter
-from checker.problem import ILLEGAL, NEVER, Kind, Problem
+from checker.search.problem import ILLEGAL, NEVER, Kind, Problem
 from checker.verdict import GaveUp, Invalid, Valid
 
 NODE_BYTES = 300

@@ -18,7 +18,7 @@ import msgspec
 
 from checker.budget import Meter
 from checker.history import Op
-from checker.problem import ILLEGAL, NEVER, Kind, Problem
+from checker.search.problem import ILLEGAL, NEVER, Kind, Problem
 from checker.verdict import GaveUp, Invalid, Valid
 
 CONFIGURATION_BYTES = 500

@@ -1,0 +1,1 @@
+"""Near-linear ways to a verdict, each with its theorem and the condition that it checks."""

@@ -1,0 +1,1 @@
+"""Sequential models: what one correct machine would answer, one operation after the other."""

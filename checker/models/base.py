@@ -1,0 +1,103 @@
+"""What every model declares: states, steps, and the declarations that make checks faster.
+
+A model knows states and operations; it knows nothing of time, processes that run at once, or search. States are
+hashable and never change. A model of one's own is a subclass of `Model` with `init`, `step` and the names of its functions; the
+other declarations only make checks faster, and tests hold each of them against `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from checker.history import History, HistoryError, Op
+
+State = Hashable
+NOTHING = object()
+"""In an `Effect`: the operation asks for no state, or leaves the state as it is."""
+
+
+class Effect(NamedTuple):
+    """The assignment form of an operation: it asks for one state (or `NOTHING`) and leaves one (or `NOTHING`).
+
+    read v is (v, NOTHING), write v is (NOTHING, v), cas from a to b is (a, b).
+    """
+
+    requires: Any
+    produces: Any
+
+
+class ModelError(ValueError):
+    """A model, or an initial value for it, that does not exist; the message names those that do."""
+
+
+class Model:
+    """What a model answers. `step` may look at an operation's f, value, type and result, and at nothing else.
+
+    An operation whose type is `info` has no answer: `step` gives the state after it *if* it took effect.
+    """
+
+    name: str = ""
+    functions: frozenset[str] = frozenset()
+    init: State = None
+
+    def step(self, state: State, op: Op) -> State | None:
+        """The state after the operation, or None if no machine in this state could have answered so."""
+        raise NotImplementedError
+
+    def partition(self, op: Op) -> Hashable:
+        """The object that the operation acts on: each is checked by itself (locality: Herlihy & Wing 1990, theorem 1)."""
+        return op.key
+
+    def describe(self, state: State) -> str:
+        """The state in words."""
+        return repr(state)
+
+    def readonly(self, op: Op) -> bool:
+        """True only if `step(state, op)` is `state` or None for *every* state."""
+        return False
+
+    def blind(self, op: Op) -> bool:
+        """True only if `step(state, op)` is the same for every state, and never None."""
+        return False
+
+    def effect(self, op: Op) -> Effect | None:
+        """The operation in assignment form, or None if it has none."""
+        return None
+
+    def observes(self, op: Op) -> bool:
+        """True if this failed operation still says something about the state, which `step` then judges."""
+        return False
+
+    def narrowed(self, operations: Sequence[Op]) -> Model:
+        """A model that judges orders of these operations in the same way, with fewer states; or this one."""
+        return self
+
+    def refuses(self, op: Op) -> str:
+        """What is wrong with the value or the answer of an operation that `step` can't take; empty if nothing is."""
+        return ""
+
+
+def require_known(history: History, model: Model) -> None:
+    """Raises `HistoryError` for the first operation that the model does not know or whose value it can't take."""
+    for op in history:
+        if op.f not in model.functions:
+            known = ", ".join(sorted(model.functions))
+            problem = f"model {model.name} does not know the function {op.f!r}, expected one of {known}"
+        else:
+            problem = model.refuses(op)
+        if problem:
+            raise HistoryError(f"{op.f} of process {op.process}: {problem}", op.line)
+
+
+def show(value: Hashable) -> str:
+    """A frozen value as people write it: strings in quotes, None as nil."""
+    if value is None:
+        return "nil"
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, tuple):
+        return "[" + " ".join(show(item) for item in value) + "]"
+    return getattr(value, "value", None) or repr(value)

@@ -1,0 +1,1 @@
+"""Why a history is not linearizable: the impossible operation, a small core, and the sentence."""
