@@ -1,0 +1,23 @@
+"""`python -m checker.search.build`: compiles the search ahead, so that no command has to do it in silence.
+
+Numba keeps what it compiled beside the modules, or where NUMBA_CACHE_DIR says; each kernel is compiled for the types that it is called with.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from checker.models.registers import Register
+from checker.search import arrays, kernels
+from checker.search.problem import Problem
+
+
+def build() -> None:
+    """Runs every kernel once on a small problem: what is in the cache already costs milliseconds."""
+    form = arrays.of_problem(Problem(Register(), ()))
+    kernels.step(arrays.steps_of(form, None), 0, 0)
+
+
+if __name__ == "__main__":
+    build()
+    sys.exit(0)

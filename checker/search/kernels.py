@@ -1,0 +1,51 @@
+"""What all compiled searches share: statuses, the step of a model, hashes, and masks of open operations (needs numba)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, njit, uint64
+
+from checker.search.arrays import NONE, UNKNOWN, Steps
+
+DONE, DEAD, MISSING, FULL, PAUSED, WIDE = 0, 1, 2, 3, 4, 5
+"""Why a kernel came back: an order was found; there is none; a cell of the table is unknown (named; nothing was changed);
+its memory is full; it is time to look at the budget; more operations are open at once than a word has bits."""
+SLOTS = 62
+"""Open operations that have a bit: int64 without its sign, and one to spare."""
+
+_BRUIJN = 0x03F79D71B4CB0A89
+_PLACES = np.zeros(64, np.int64)
+for _place in range(64):
+    _PLACES[((_BRUIJN << _place) & (2**64 - 1)) >> 58] = _place
+
+
+@njit(cache=True, inline="always")
+def lowest(mask: int) -> int:
+    """The place of the lowest bit that is set, by a de Bruijn sequence (Leiserson, Prokop & Randall 1998)."""
+    return int(_PLACES[int64((uint64(mask & -mask) * uint64(0x03F79D71B4CB0A89)) >> uint64(58))])
+
+
+@njit(cache=True, inline="always")
+def mixed(number: int) -> int:
+    """A number whose low bits depend on all bits of the given one (Fibonacci hashing)."""
+    spread = int64(number) * int64(-7046029254386353131)
+    return int(spread ^ int64(uint64(spread) >> uint64(32)))
+
+
+@njit(cache=True)
+def step(steps: Steps, state: int, klass: int) -> int:
+    """The state after an operation of the class; -1 if it is illegal, -2 if the model was not asked yet."""
+    if len(steps.cells) == 0:
+        if steps.requires[klass] != NONE and steps.requires[klass] != state:
+            return NONE
+        return int(steps.produces[klass]) if steps.produces[klass] != NONE else state
+    key = state * steps.width + klass
+    size = len(steps.keys)
+    if size == 0:
+        return int(steps.cells[key]) if key < len(steps.cells) else UNKNOWN
+    place = mixed(key) & (size - 1)
+    while steps.keys[place] != key:
+        if steps.keys[place] == -1:
+            return UNKNOWN
+        place = (place + 1) & (size - 1)
+    return int(steps.cells[place])
