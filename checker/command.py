@@ -36,12 +36,12 @@ def check_file(
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
     history = files.load(path, format, allow_torn_tail=allow_torn_tail)
-    workloads = sorted({op.workload for op in history} - {""})
+    workloads = history.workloads()
     if workload is not None:
         history = history.of_workload(workload)
     elif len(workloads) > 1:
         raise HistoryError(f"it holds several workloads ({', '.join(workloads)}): expected --workload with one of them")
-    if not history.operations:
+    if not len(history):
         raise HistoryError("there is no operation in it: expected at least one invoke, since nothing was tested else")
     verdict = check(history, make_model(model, init), budget)
     verdict.warnings = history.warnings

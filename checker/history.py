@@ -8,11 +8,32 @@ operation means do not live here (`models.py`), nor do files (`recorder.py`, `fo
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, overload
 
 import msgspec
+import numpy as np
+
+from checker.columns import FAIL_CODE, INFO_CODE, NEVER, OK_CODE, UNKNOWN, Columns, ColumnsBuilder, Row
+from checker.values import Integers, Truth, freeze
+
+__all__ = [
+    "FAIL",
+    "INFO",
+    "INVOKE",
+    "NEMESIS",
+    "OK",
+    "TYPES",
+    "History",
+    "HistoryBuilder",
+    "HistoryError",
+    "Op",
+    "Operations",
+    "Pairing",
+    "Truth",
+    "freeze",
+]
 
 INVOKE, OK, FAIL, INFO = "invoke", "ok", "fail", "info"
 TYPES = (INVOKE, OK, FAIL, INFO)
@@ -27,29 +48,6 @@ class HistoryError(ValueError):
         super().__init__(problem if line is None else f"line {line}: {problem}")
         self.problem = problem
         self.line = line
-
-
-class Truth(enum.Enum):
-    """Booleans as they appear in frozen values: in Python True equals 1, in a history it does not."""
-
-    FALSE = "false"
-    TRUE = "true"
-
-
-def freeze(value: Any) -> Hashable:
-    """A hashable twin of a JSON or EDN value, equal to another one if and only if the values are the same.
-
-    Nothing is coerced: 6 and "6" differ, and so do true and 1. Lists become tuples, maps sorted tuples of pairs.
-    """
-    if value is True or value is False:
-        return Truth.TRUE if value else Truth.FALSE
-    if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
-    if isinstance(value, Mapping):
-        return ("map", tuple(sorted(((freeze(k), freeze(v)) for k, v in value.items()), key=repr)))
-    if isinstance(value, set | frozenset):
-        return ("set", tuple(sorted((freeze(item) for item in value), key=repr)))
-    return value  # type: ignore[no-any-return]
 
 
 class Op(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,12 +213,109 @@ class Pairing:
         return _operation(process, start, position, kind, event)
 
 
+class Operations(Sequence[Op]):
+    """The operations of columns, each made when it is asked for.
+
+    `kept` holds those that columns can't hold exactly, such as times that are no whole numbers, by row.
+    """
+
+    def __init__(self, columns: Columns, kept: Mapping[int, Op]) -> None:
+        self._columns = columns
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @overload
+    def __getitem__(self, place: int) -> Op: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Op]: ...
+    def __getitem__(self, place: int | slice) -> Op | list[Op]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step == 1:
+                return self._made(start, max(start, stop))
+            return [self[each] for each in range(start, stop, step)]
+        at = place + len(self) if place < 0 else place
+        if not 0 <= at < len(self):
+            raise IndexError(f"operation {place} of {len(self)}")
+        return self._made(at, at + 1)[0]
+
+    def __iter__(self) -> Iterator[Op]:
+        return chain.from_iterable(self._made(start, start + BLOCK) for start in range(0, len(self), BLOCK))
+
+    def _made(self, start: int, stop: int) -> list[Op]:
+        columns = self._columns
+        length = min(stop, len(self)) - start
+        nothing = [0] * length
+        arrays = columns.arrays()
+        lists = [nothing if (column := arrays[name]) is None else column[start:stop].tolist() for name in _FIELDS]
+        rows = zip(*lists, strict=True)
+        return [self._kept.get(number) or operation_of(Row(*row), columns) for number, row in enumerate(rows, start)]
+
+
+class HistoryBuilder:
+    """Collects operations as columns, in any order: what a loader hands over instead of a list of all of them."""
+
+    def __init__(self) -> None:
+        self.columns = ColumnsBuilder()
+        self._kept: dict[int, Op] = {}
+        self._rows = 0
+
+    def add(self, op: Op) -> None:
+        """Takes an operation."""
+        if not _fits(op):
+            self._kept[self._rows] = op
+        self.columns.add(_row_of(op, self.columns))
+        self._rows += 1
+
+    def finish(self) -> History:
+        """The history of all that were taken; the builder must not be used any more."""
+        columns, order = self.columns.finish()
+        kept = self._kept
+        if order is not None and kept:
+            kept = {place: kept[row] for place, row in enumerate(order.tolist()) if row in kept}
+        return History.of_columns(columns, kept)
+
+
 class History:
-    """A well-formed history: its operations in the order of their invocations, each with its place in the order of events."""
+    """A well-formed history: its operations in the order of their invocations, each with its place in the order of events.
+
+    The same history twice: `operations` are objects, `columns` are arrays of integers; which of the two is kept and
+    which is made when it is asked for depends on where the history came from.
+    """
 
     def __init__(self, operations: Iterable[Op]) -> None:
-        self.operations: list[Op] = sorted(operations, key=lambda op: op.invoked)
+        self._listed: list[Op] | None = sorted(operations, key=lambda op: op.invoked)
+        self._columns: Columns | None = None
+        self._kept: Mapping[int, Op] = {}
         self.warnings: list[str] = []
+
+    @staticmethod
+    def of_columns(columns: Columns, kept: Mapping[int, Op] | None = None) -> History:
+        """The history that columns hold; `kept` are the operations that they can't hold exactly, by row."""
+        history = History(())
+        history._listed, history._columns, history._kept = None, columns, kept or {}
+        return history
+
+    @property
+    def operations(self) -> Sequence[Op]:
+        """The operations in the order of their invocations."""
+        if self._listed is not None:
+            return self._listed
+        assert self._columns is not None
+        return Operations(self._columns, self._kept)
+
+    @property
+    def columns(self) -> Columns:
+        """The operations as columns of integers."""
+        if self._columns is None:
+            assert self._listed is not None
+            builder = HistoryBuilder()
+            for op in self._listed:
+                builder.add(op)
+            self._columns = builder.columns.finish()[0]
+        return self._columns
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -228,9 +323,26 @@ class History:
     def __iter__(self) -> Iterator[Op]:
         return iter(self.operations)
 
+    def workloads(self) -> list[str]:
+        """The names of the workloads that asked, sorted; without the empty name."""
+        if self._listed is not None:
+            return sorted({op.workload for op in self._listed} - {""})
+        columns = self.columns
+        if columns.workload is None:
+            return []
+        return sorted({str(columns.values[code]) for code in np.unique(columns.workload).tolist() if code})
+
     def of_workload(self, name: str) -> History:
         """The operations of one workload, in the places that they have among all."""
-        part = History(op for op in self.operations if op.workload == name)
+        if self._listed is not None:
+            part = History(op for op in self._listed if op.workload == name)
+        else:
+            columns = self.columns
+            code = columns.values.find(name or None)
+            named = np.zeros(len(columns), dtype=np.int64) if columns.workload is None else columns.workload
+            rows: Integers = np.flatnonzero(named == (-1 if code is None else code))
+            kept = {place: self._kept[row] for place, row in enumerate(rows.tolist()) if row in self._kept}
+            part = History.of_columns(columns.take(rows), kept)
         part.warnings = self.warnings
         return part
 
@@ -241,11 +353,15 @@ class History:
         An invocation without a completion becomes `info`. Raises `HistoryError` on what is not well formed.
         """
         pairing = Pairing()
+        builder = HistoryBuilder()
         numbers: Iterator[int | None] = iter(lines) if lines is not None else iter(range(1, 1 << 62))
-        done = [
-            op for event, line in zip(events, numbers, strict=False) if (op := pairing.take(event, line)) is not None
-        ]
-        return History(done + pairing.unfinished())
+        for event, line in zip(events, numbers, strict=False):
+            op = pairing.take(event, line)
+            if op is not None:
+                builder.add(op)
+        for op in pairing.unfinished():
+            builder.add(op)
+        return builder.finish()
 
     @staticmethod
     def from_intervals(operations: Sequence[Op]) -> History:
@@ -265,6 +381,87 @@ class History:
             msgspec.structs.replace(op, invoked=places[0, number], returned=places.get((1, number)))
             for number, op in enumerate(operations)
         )
+
+
+_TYPE_CODES = {OK: OK_CODE, FAIL: FAIL_CODE, INFO: INFO_CODE}
+_TYPE_NAMES = (OK, FAIL, INFO)
+_FIELDS = Row.__struct_fields__
+BLOCK = 4096
+"""How many operations are made at once where all are walked through."""
+
+
+def operation_of(row: Row, columns: Columns) -> Op:
+    """The operation that a row of columns stands for."""
+    values = columns.values
+    return Op(
+        process=row.process,
+        f=columns.names[row.f],
+        key=values.frozen(row.key),
+        value=values[row.value],
+        type=_TYPE_NAMES[row.type],
+        result=values[row.result],
+        error=values[row.error],
+        invoked=row.invoked,
+        returned=None if row.returned == NEVER else row.returned,
+        invoke_index=_known(row.invoke_index),
+        return_index=_known(row.return_index),
+        invoke_time=_known(row.invoke_time),
+        return_time=_known(row.return_time),
+        node=values[row.node],
+        op=values[row.op],
+        workload=values[row.workload] or "",
+        line=_known(row.line),
+    )
+
+
+def _known(number: int) -> int | None:
+    return None if number == UNKNOWN else number
+
+
+def _row_of(op: Op, builder: ColumnsBuilder) -> tuple[int, ...]:
+    """The numbers of an operation; of one that does not fit (`_fits`) what is nearest to them."""
+    code = builder.values.code
+    process = op.process if _is_whole(op.process) else -2 - code(op.process)
+    numbers = (op.invoke_index, op.return_index, op.invoke_time, op.return_time, op.line)
+    invoke_index, return_index, invoke_time, return_time, line = (_nearest(number) for number in numbers)
+    return (
+        int(process),
+        builder.name(op.f),
+        code(op.key),
+        code(op.value),
+        code(op.result),
+        code(op.error),
+        _TYPE_CODES[op.type],
+        op.invoked,
+        NEVER if op.returned is None else op.returned,
+        invoke_index,
+        return_index,
+        invoke_time,
+        return_time,
+        line,
+        code(op.node),
+        code(op.op),
+        code(op.workload or None),
+    )
+
+
+def _fits(op: Op) -> bool:
+    """Whether columns hold the operation exactly."""
+    numbers = (op.invoke_index, op.return_index, op.invoke_time, op.return_time, op.line)
+    return _is_whole(op.process) and all(
+        number is None or (_is_whole(number) and number != UNKNOWN) for number in numbers
+    )
+
+
+def _is_whole(number: Any) -> bool:
+    return type(number) is int and -NEVER < number < NEVER
+
+
+def _nearest(number: Any) -> int:
+    """The whole number nearest to an index or a time, UNKNOWN if there is none that an int64 can hold."""
+    if number is None or not -NEVER < number < NEVER:
+        return UNKNOWN
+    return int(number)
 
 
 def _operation(process: int, start: _Open, position: int | None, kind: str, end: Mapping[str, Any]) -> Op:

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 
+from checker import columns
 from checker.history import FAIL, INFO, Op, freeze
 from checker.models.base import Effect, Model, State
 
-NEVER = 1 << 62
+NEVER = columns.NEVER
 """The place of a return that never came: after every event."""
 ILLEGAL = -1
 STATE_BYTES = 600
