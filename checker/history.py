@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from checker.columns import FAIL_CODE, INFO_CODE, NEVER, OK_CODE, UNKNOWN, Columns, ColumnsBuilder, Row
-from checker.values import Integers, Truth, freeze
+from checker.values import Integers, Truth, freeze, thaw
 
 __all__ = [
     "FAIL",
@@ -427,7 +427,7 @@ def _row_of(op: Op, builder: ColumnsBuilder) -> tuple[int, ...]:
     return (
         int(process),
         builder.name(op.f),
-        code(op.key),
+        code(thaw(op.key)),  # else a later value that equals it would come back as frozen as keys are
         code(op.value),
         code(op.result),
         code(op.error),

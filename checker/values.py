@@ -45,6 +45,17 @@ def freeze(value: Any) -> Hashable:
     return value  # type: ignore[no-any-return]
 
 
+def thaw(frozen: Hashable) -> Any:
+    """A value that `freeze` turns into this one; sets come back as frozen sets, keys of maps as they are."""
+    if isinstance(frozen, Truth):
+        return frozen is Truth.TRUE
+    if not isinstance(frozen, tuple):
+        return frozen
+    if frozen and frozen[0] is Shape.MAP:
+        return {key if isinstance(key, tuple) else thaw(key): thaw(value) for key, value in frozen[1]}
+    return frozenset(frozen[1]) if frozen and frozen[0] is Shape.SET else [thaw(item) for item in frozen]
+
+
 class Values:
     """A table of values: `code` gives a value its number, `values[code]` gives the value back as it first came.
 

@@ -13,7 +13,7 @@ from simulate import register_history
 
 from checker.columns import NEVER, OK_CODE, UNKNOWN
 from checker.history import History, HistoryBuilder, Op, freeze
-from checker.values import Values
+from checker.values import Values, thaw
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["", "1", "nil", "map"]))
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -26,7 +26,7 @@ OPERATIONS = st.builds(
     Op,
     process=st.one_of(st.integers(-2, 5), st.sampled_from(["a", 1 << 80])),
     f=st.sampled_from(["read", "write"]),
-    key=SCALARS.map(freeze),
+    key=VALUES.map(freeze),
     value=VALUES,
     type=st.sampled_from(["ok", "fail", "info"]),
     result=VALUES,
@@ -67,6 +67,7 @@ def test_values_share_a_code_if_and_only_if_they_are_the_same(values: list[Any])
     table = Values()
     codes = [table.code(value) for value in values]
     for value, code in zip(values, codes, strict=True):
+        assert freeze(thaw(freeze(value))) == freeze(value)
         assert freeze(table[code]) == freeze(value) == table.frozen(code)
         assert table.find(value) == code
         for other, its in zip(values, codes, strict=True):
