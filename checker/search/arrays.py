@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checker.models.base import NOTHING, State
-from checker.search.problem import Kind, Problem, Transitions
+from checker.search.problem import NEVER, Kind, Problem, Transitions
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -90,11 +90,26 @@ def of_problem(problem: Problem) -> Arrays:
     )
 
 
-class Steps(NamedTuple):
-    """How kernels step, by class (`kernels.step`): in assignment form `cells` is empty, else `requires` and `produces` mean nothing."""
+def events_of(arrays: Arrays) -> Int32:
+    """The events in order, each as operation * 2, + 1 for its return; at equal places invocations come first."""
+    count = len(arrays.invoked)
+    answered = np.flatnonzero(arrays.returned != NEVER)
+    bits = max(1, count.bit_length())
+    packed = np.concatenate(
+        [
+            (arrays.invoked << (bits + 1)) | np.arange(count),
+            (arrays.returned[answered] << (bits + 1)) | (1 << bits) | answered,
+        ]
+    )
+    packed.sort()
+    codes: Int32 = (((packed & ((1 << bits) - 1)) << 1) | ((packed >> bits) & 1)).astype(np.int32)
+    return codes
 
-    requires: Int64
-    produces: Int64
+
+class Steps(NamedTuple):
+    """How kernels step, by class (`kernels.step`): in assignment form `cells` is empty, else `effects` is."""
+
+    effects: Int64  # requires, produces
     cells: Int32
     keys: Int64
     width: int
@@ -103,12 +118,11 @@ class Steps(NamedTuple):
 def steps_of(arrays: Arrays, table: Table | None) -> Steps:
     """The steps of these operations; take them anew after `table.fill`. A table is given unless they have assignment form."""
     if table is not None:
-        nothing = np.zeros(0, np.int64)
-        return Steps(nothing, nothing, table.cells, table.keys, table.width)
+        return Steps(np.zeros((0, 2), np.int64), table.cells, table.keys, table.width)
     count = int(arrays.classes.max()) + 1 if len(arrays.classes) else 1
-    requires, produces = np.full(count, NONE, np.int64), np.full(count, NONE, np.int64)
-    requires[arrays.classes], produces[arrays.classes] = arrays.requires, arrays.produces
-    return Steps(requires, produces, np.zeros(0, np.int32), np.zeros(0, np.int64), 1)
+    effects = np.full((count, 2), NONE, np.int64)
+    effects[arrays.classes, 0], effects[arrays.classes, 1] = arrays.requires, arrays.produces
+    return Steps(effects, np.zeros(0, np.int32), np.zeros(0, np.int64), 1)
 
 
 class Table:

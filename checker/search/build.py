@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import sys
 
+from checker.budget import Budget, Meter
 from checker.models.registers import Register
-from checker.search import arrays, kernels
+from checker.search import arrays, compiled_depth
 from checker.search.problem import Problem
 
 
 def build() -> None:
     """Runs every kernel once on a small problem: what is in the cache already costs milliseconds."""
     form = arrays.of_problem(Problem(Register(), ()))
-    kernels.step(arrays.steps_of(form, None), 0, 0)
+    compiled_depth.search(form, None, Meter(Budget()), 1)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ def mixed(number: int) -> int:
 def step(steps: Steps, state: int, klass: int) -> int:
     """The state after an operation of the class; -1 if it is illegal, -2 if the model was not asked yet."""
     if len(steps.cells) == 0:
-        if steps.requires[klass] != NONE and steps.requires[klass] != state:
+        requires, produces = steps.effects[klass, 0], steps.effects[klass, 1]
+        if requires != NONE and requires != state:  # noqa: PLR1714 - a tuple is slower to compile and to ask
             return NONE
-        return int(steps.produces[klass]) if steps.produces[klass] != NONE else state
+        return int(produces) if produces != NONE else state
     key = state * steps.width + klass
     size = len(steps.keys)
     if size == 0:
