@@ -107,9 +107,10 @@ def events_of(arrays: Arrays) -> Int32:
 
 
 class Steps(NamedTuple):
-    """How kernels step, by class (`kernels.step`): in assignment form `cells` is empty, else `effects` is."""
+    """How kernels step, by class (`kernels.step`): in assignment form `cells` is empty, else the first two are."""
 
-    effects: Int64  # requires, produces
+    requires: Int64
+    produces: Int64
     cells: Int32
     keys: Int64
     width: int
@@ -118,11 +119,12 @@ class Steps(NamedTuple):
 def steps_of(arrays: Arrays, table: Table | None) -> Steps:
     """The steps of these operations; take them anew after `table.fill`. A table is given unless they have assignment form."""
     if table is not None:
-        return Steps(np.zeros((0, 2), np.int64), table.cells, table.keys, table.width)
+        nothing = np.zeros(0, np.int64)
+        return Steps(nothing, nothing, table.cells, table.keys, table.width)
     count = int(arrays.classes.max()) + 1 if len(arrays.classes) else 1
-    effects = np.full((count, 2), NONE, np.int64)
-    effects[arrays.classes, 0], effects[arrays.classes, 1] = arrays.requires, arrays.produces
-    return Steps(effects, np.zeros(0, np.int32), np.zeros(0, np.int64), 1)
+    requires, produces = np.full(count, NONE, np.int64), np.full(count, NONE, np.int64)
+    requires[arrays.classes], produces[arrays.classes] = arrays.requires, arrays.produces
+    return Steps(requires, produces, np.zeros(0, np.int32), np.zeros(0, np.int64), 1)
 
 
 class Table:

@@ -36,7 +36,7 @@ def mixed(number: int) -> int:
 def step(steps: Steps, state: int, klass: int) -> int:
     """The state after an operation of the class; -1 if it is illegal, -2 if the model was not asked yet."""
     if len(steps.cells) == 0:
-        requires, produces = steps.effects[klass, 0], steps.effects[klass, 1]
+        requires, produces = steps.requires[klass], steps.produces[klass]
         if requires != NONE and requires != state:  # noqa: PLR1714 - a tuple is slower to compile and to ask
             return NONE
         return int(produces) if produces != NONE else state
