@@ -33,6 +33,10 @@ class Part(msgspec.Struct):
             return UNKNOWN
         return INVALID if isinstance(self.outcome, Invalid) else VALID
 
+    def broken(self) -> explain.Broken:
+        """What there is to explain."""
+        return explain.Broken(self.operations, self.outcome.evidence if isinstance(self.outcome, Invalid) else ())
+
     def row(self) -> dict[str, object]:
         """The line of this object in the verdict's statistics."""
         return {
@@ -62,7 +66,7 @@ def check(history: History, model: Model, budget: Budget | None = None) -> Verdi
         for place, part in enumerate(hard):
             _try(part, model, meter.share(len(hard) - place), hard=True)
     verdict = _summary(history, model, parts)
-    broken = {part.key: part.operations for part in parts if part.verdict == INVALID}
+    broken = {part.key: part.broken() for part in parts if isinstance(part.outcome, Invalid)}
     if broken:
         explain.explain(verdict, model, broken, meter)
     verdict.seconds = round(meter.elapsed(), 6)

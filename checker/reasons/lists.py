@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+import msgspec
+
 from checker.history import FAIL, OK, Op, freeze
 from checker.models.base import Model
 from checker.reasons import phrases
@@ -25,11 +27,28 @@ def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequenc
     reads = [op for op in prefix if op.f == "read" and op.returned is not None and op is not impossible]
     assert isinstance(model.init, tuple)
     return (
-        _strange(got, model.init, impossible, appends, everything)
+        _strange(got, model.init, impossible, appends)
         or _diverging(got, impossible, reads, appends, everything)
         or _lost(got, impossible, appends, everything)
         or _wrong_order(got, impossible, appends)
     )
+
+
+def projected(model: Model, core: Sequence[Op], prefix: Sequence[Op]) -> list[Op]:
+    """The core with reads of which only those elements are left whose appends stand in it, or which nobody had appended.
+
+    Valid histories stay valid: leave an element's appends out of an order, and it out of every list, and all reads are right.
+    """
+    assert isinstance(model.init, tuple)
+    inside = {freeze(op.value) for op in core if op.f == "append"}
+    other = {freeze(op.value) for op in prefix if op.f == "append"} - inside - set(model.init)
+    appends = [op for op in prefix if op.f == "append" and freeze(op.value) in inside]
+    reads = []
+    for op in core:
+        if op.f == "read":
+            left = [item for item in op.result or () if freeze(item) not in other]
+            reads.append(op if left == op.result else msgspec.structs.replace(op, result=left))
+    return sorted(appends + reads, key=lambda op: op.invoked)
 
 
 def _read(op: Op) -> _List:
@@ -44,9 +63,7 @@ def _appends(everything: Sequence[Op]) -> dict[Hashable, list[Op]]:
     return found
 
 
-def _strange(
-    got: _List, initial: _List, impossible: Op, appends: dict[Hashable, list[Op]], everything: Sequence[Op]
-) -> Finding | None:
+def _strange(got: _List, initial: _List, impossible: Op, appends: dict[Hashable, list[Op]]) -> Finding | None:
     """Elements that nobody had appended when the read returned, or more often than they were appended."""
     for element, times in Counter(got).items():
         possible = [op for op in appends.get(element, []) if op.type != FAIL]
@@ -69,15 +86,8 @@ def _strange(
                 f"it holds {name}, which was appended only later, by {phrases.begun(possible[0])}",
                 [impossible, possible[0]],
             )
-        return Finding(f"it holds {name}, which nobody ever appended" + _other_type(element, everything), [impossible])
+        return Finding(f"it holds {name}, which nobody ever appended", [impossible])
     return None
-
-
-def _other_type(element: Hashable, everything: Sequence[Op]) -> str:
-    for op in everything:
-        if op.f == "append" and freeze(op.value) != element and str(op.value) == str(element):
-            return f"; {phrases.value(op.value)} is another value: values are never converted here"
-    return ""
 
 
 def _times(count: int) -> str:

@@ -2,21 +2,21 @@
 
 Rests on values that one operation alone produced: such a value is there for one unbroken while, so two values that each
 must have been there before the other are a contradiction (the argument of `fast/zones.py`, value by value). Where values
-repeat there is no finding, and `explain.py` searches for a core.
+repeat there is no finding, and `cores.py` searches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import msgspec
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from checker.history import FAIL, OK, Op, freeze
-from checker.models.base import NOTHING, Model, show
+from checker.models.base import NOTHING, Model, State
 from checker.reasons import phrases
+from checker.reasons.stories import Story, While, story
 
 _FROM_THE_START = -1
+_NEVER = 1 << 62
 
 
 class Finding(NamedTuple):
@@ -24,20 +24,6 @@ class Finding(NamedTuple):
 
     because: str
     core: list[Op]
-
-
-class _While(msgspec.Struct):
-    """One value: who brought it (nobody: it was there at first), and who saw it or took it away."""
-
-    producers: list[Op]
-    witnesses: list[Op]
-
-    @property
-    def producer(self) -> Op | None:
-        return self.producers[0] if self.producers else None
-
-    def all(self) -> list[Op]:
-        return self.producers + self.witnesses
 
 
 def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequence[Op]) -> Finding | None:
@@ -51,69 +37,47 @@ def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequenc
     if effect is None or effect.requires is NOTHING:
         return None
     wanted = effect.requires
-    values = _values(model, prefix)
-    mine = values.get(wanted, _While([], []))
+    told = story(model, prefix)
+    mine = told.of(wanted)
     if not mine.producers and wanted != model.init:
         return _never(model, impossible, wanted, everything)
     if len(mine.producers) + (wanted == model.init) > 1:
-        return _outlived(model, impossible, prefix, mine.producers)
-    others = [op for op in mine.witnesses if op is not impossible and _takes(model, op) and _takes(model, impossible)]
-    if others:
+        return _outlived(told, impossible, mine.producers)
+    others = [op for op in mine.witnesses if op is not impossible and told.takes(op)]
+    if others and told.takes(impossible):
         took = f"{model.describe(wanted)} was taken away by {phrases.named(others[0])}, and nothing brought it back"
         return Finding(took, _distinct([mine.producer, others[0], impossible]))
-    return _overwritten(model, impossible, values, everything)
+    return _overwritten(told, impossible, wanted, everything)
 
 
-def _values(model: Model, operations: Sequence[Op]) -> dict[Any, _While]:
-    """Every value with those that brought it and those that show that it was there."""
-    values: dict[Any, _While] = {}
-    for op in operations:
-        effect = model.effect(op)
-        if effect is None:
-            continue
-        if effect.produces not in (NOTHING, effect.requires):
-            values.setdefault(effect.produces, _While([], [])).producers.append(op)
-        if effect.requires is not NOTHING and op.returned is not None:
-            values.setdefault(effect.requires, _While([], [])).witnesses.append(op)
-    return values
-
-
-def _outlived(model: Model, impossible: Op, prefix: Sequence[Op], producers: Sequence[Op]) -> Finding | None:
+def _outlived(told: Story, impossible: Op, producers: Sequence[Op]) -> Finding | None:
     """A value that several operations brought, all of which were over before an update that was over before this began."""
-    if any(op.returned is None or op.returned > impossible.invoked for op in producers):
-        return None
-    last = max(producers, key=lambda op: op.returned or 0)
-    for op in prefix:
-        effect = model.effect(op)
-        replaced = effect is not None and effect.produces not in (NOTHING, *(_states(model, producers)))
-        if (
-            replaced
-            and op.returned is not None
-            and op.invoked > (last.returned or 0)
-            and op.returned < impossible.invoked
-        ):
-            text = show(_states(model, producers)[0][0])
-            because = f"nothing brought {text} after {phrases.named(last)}, and {phrases.named(op)} replaced it before "
-            return Finding(f"{because}{_what(impossible)} began", [])
+    last = max((op.returned or _NEVER for op in producers), default=_FROM_THE_START)
+    mine = {op.invoked for op in producers}
+    for state, known in told.values.items():
+        for op in known.producers:
+            if (
+                op.invoked not in mine
+                and op.returned is not None
+                and last < op.invoked
+                and op.returned < impossible.invoked
+            ):
+                text = told.model.describe(told.effects[impossible.invoked].requires)
+                newest = max(producers, key=lambda each: each.returned or 0)
+                because = (
+                    f"nothing brought {text} after {phrases.named(newest)}, and {phrases.named(op)} replaced it before "
+                    f"{_what(impossible)} began"
+                )
+                assert told.model.describe(state) != text
+                return Finding(because, [])
     return None
 
 
-def _states(model: Model, producers: Sequence[Op]) -> list[Any]:
-    """What these operations bring about."""
-    return [effect.produces for op in producers if (effect := model.effect(op)) is not None]
-
-
-def _takes(model: Model, op: Op) -> bool:
-    """A cas that changed the value."""
-    effect = model.effect(op)
-    return effect is not None and effect.produces not in (NOTHING, effect.requires) and effect.requires is not NOTHING
-
-
-def _never(model: Model, impossible: Op, wanted: Any, everything: Sequence[Op]) -> Finding:
+def _never(model: Model, impossible: Op, wanted: State, everything: Sequence[Op]) -> Finding:
     """The value came from nowhere, from a failed operation, or from the future."""
     text = model.describe(wanted)
-    failed = [op for op in everything if op.type == FAIL and op is not impossible and text in _written(op)]
-    later = _values(model, [op for op in everything if op.type != FAIL]).get(wanted, _While([], [])).producers
+    failed = [op for op in everything if op.type == FAIL and op is not impossible and wanted in _written(op)]
+    later = story(model, (op for op in everything if op.type != FAIL)).of(wanted).producers
     if failed:
         because = (
             f"{text} could only come from {phrases.named(failed[0])}, whose answer was that it failed and did nothing"
@@ -122,62 +86,44 @@ def _never(model: Model, impossible: Op, wanted: Any, everything: Sequence[Op]) 
     if later:
         because = f"{text} was written only later, by {phrases.begun(later[0])}"
         return Finding(because, [impossible, later[0]])
-    return Finding(f"no operation ever wrote {text}" + _other_type(model, impossible, everything), [impossible])
+    return Finding(f"no operation ever wrote {text}", [impossible])
 
 
-def _written(op: Op) -> list[str]:
-    """What a failed write or cas would have written, in words."""
+def _written(op: Op) -> list[State]:
+    """The state that a failed write or cas would have left."""
     if op.f == "write":
-        return [show(freeze(op.value))]
+        return [(freeze(op.value),)]
     changes = op.f == "cas" and freeze(op.value[0]) != freeze(op.value[1])
-    return [show(freeze(op.value[1]))] if changes else []
+    return [(freeze(op.value[1]),)] if changes else []
 
 
-def _other_type(model: Model, impossible: Op, everything: Sequence[Op]) -> str:
-    """Says so where the value was written as a number and came back as a string, or the other way round."""
-    got = impossible.result
-    for op in everything:
-        effect = model.effect(op)
-        if effect is None or effect.produces is NOTHING or op.type == FAIL:
-            continue
-        wrote = op.value[1] if op.f == "cas" else op.value
-        if type(wrote) is not type(got) and wrote is not None and str(wrote) == str(got):
-            kinds = f"{phrases.value(wrote)} was written as {_type(wrote)} and read back as {_type(got)}"
-            return f"; {kinds}, which are different values: values are never converted here"
-    return ""
-
-
-def _type(thing: Any) -> str:
-    return "a string" if isinstance(thing, str) else "a truth value" if isinstance(thing, bool) else "a number"
-
-
-def _overwritten(model: Model, impossible: Op, values: dict[Any, _While], everything: Sequence[Op]) -> Finding | None:
+def _overwritten(told: Story, impossible: Op, wanted: State, everything: Sequence[Op]) -> Finding | None:
     """Another value that came after this one was there, and was there before the impossible operation began.
 
     Of several the one that needs the fewest operations is named, and of these the latest.
     """
-    effect = model.effect(impossible)
-    assert effect is not None
-    wanted, mine = effect.requires, values[effect.requires]
+    mine = told.of(wanted)
     settled = _first_end(mine, but=impossible)
     if settled is None and mine.producers:
         return None
     there_at = settled.returned if settled is not None and mine.producers else _FROM_THE_START
-    found: list[tuple[int, int, Any, Op, Op]] = []
-    for state, other in values.items():
-        if state in (wanted, model.init) or len(other.producers) != 1:
+    found: list[tuple[int, int, State, Op, Op]] = []
+    for state, other in told.values.items():
+        if len(other.producers) != 1 or state in (wanted, told.model.init):
             continue
-        ends, starts = _least(other, impossible.invoked), _greatest(other, there_at or 0)
+        ends = _least(other, impossible.invoked)
+        starts = None if ends is None else _greatest(other, there_at or 0)
         if ends is not None and starts is not None:
             core = _distinct([mine.producer, settled, *other.producers, starts, ends, impossible])
             found.append((len(core), -ends.invoked, state, ends, starts))
     if not found:
         return None
     _, _, state, ends, starts = min(found, key=lambda each: each[:2])
-    other = values[state]
-    why = _sentence(_Pair(model.describe(wanted), model.describe(state), mine, other), impossible, ends, starts)
+    other = told.values[state]
+    describe = told.model.describe
+    why = _sentence(_Pair(describe(wanted), describe(state), mine, other), impossible, ends, starts)
     core = _distinct([mine.producer, settled, *other.producers, starts, ends, impossible])
-    return Finding(why + _fate(model, impossible, state, other, everything), core)
+    return Finding(why + _fate(told.model, impossible, state, other, everything), core)
 
 
 class _Pair(NamedTuple):
@@ -185,26 +131,29 @@ class _Pair(NamedTuple):
 
     old: str
     new: str
-    mine: _While
-    other: _While
+    mine: While
+    other: While
 
 
-def _first_end(mine: _While, but: Op) -> Op | None:
+def _first_end(mine: While, but: Op) -> Op | None:
     """The operation whose return first shows that the value was there; the producer itself if that is early enough."""
     done = [op for op in mine.all() if op is not but and op.returned is not None]
     return min(done, key=lambda op: op.returned or 0, default=None)
 
 
-def _least(other: _While, before: int) -> Op | None:
+def _least(other: While, before: int) -> Op | None:
     """One that shows that the other value was there before this place; the producer itself where it does."""
-    shows = [op for op in other.all() if op.returned is not None and op.returned < before]
-    return shows[0] if shows else None
+    return next((op for op in _each(other) if op.returned is not None and op.returned < before), None)
 
 
-def _greatest(other: _While, after: int) -> Op | None:
+def _greatest(other: While, after: int) -> Op | None:
     """One that shows that the other value was there after this place; the producer itself where it does."""
-    shows = [op for op in other.all() if op.invoked > after]
-    return shows[0] if shows else None
+    return next((op for op in _each(other) if op.invoked > after), None)
+
+
+def _each(known: While) -> Iterable[Op]:
+    yield from known.producers
+    yield from known.witnesses
 
 
 def _sentence(pair: _Pair, impossible: Op, ends: Op, starts: Op) -> str:
@@ -220,14 +169,26 @@ def _what(impossible: Op) -> str:
     return "the read" if impossible.f == "read" else "it"
 
 
-def _fate(model: Model, impossible: Op, state: Any, other: _While, everything: Sequence[Op]) -> str:
+def _fate(model: Model, impossible: Op, state: State, other: While, everything: Sequence[Op]) -> str:
     """Whether the value that should have been there was ever seen: lost, or only not seen by this one."""
-    saw = [op for op in everything if op.returned is not None and (e := model.effect(op)) and e.requires == state]
     new = model.describe(state)
-    if not saw and other.producers[0].type == OK:
+    for op in other.witnesses:
+        if op.f == "read" and op.returned is not None and op.returned < impossible.invoked:
+            return f"; process {op.process} had already read {new}"
+    lost = (
+        other.producers[0].type == OK and not other.witnesses and not any(_saw(model, op, state) for op in everything)
+    )
+    if lost:
         return f"; no operation ever saw {new}, so an acknowledged write may have been lost"
-    earlier = [op for op in saw if op.returned is not None and op.returned < impossible.invoked and op.f == "read"]
-    return f"; process {earlier[0].process} had already read {new}" if earlier else ""
+    return ""
+
+
+def _saw(model: Model, op: Op, state: State) -> bool:
+    """Whether an answered operation met the state."""
+    if op.returned is None:
+        return False
+    effect = model.effect(op)
+    return effect is not None and effect.requires == state
 
 
 def _distinct(operations: Sequence[Op | None]) -> list[Op]:

@@ -82,7 +82,7 @@ class Problem:
 
     def __init__(self, model: Model, operations: Sequence[Op]) -> None:
         self.model = model
-        self.operations: list[Op] = [op for op in operations if _matters(model, op)]
+        self.operations: list[Op] = [op for op in operations if matters(model, op)]
         self.effects: list[Effect | None] = [model.effect(op) for op in self.operations]
         self.invoked: list[int] = [op.invoked for op in self.operations]
         self.returned: list[int] = [NEVER if op.returned is None else op.returned for op in self.operations]
@@ -134,7 +134,7 @@ class Problem:
         return tuple(self.operations[number] for number in numbers)
 
 
-def _matters(model: Model, op: Op) -> bool:
+def matters(model: Model, op: Op) -> bool:
     """Failed operations are in no order, unless the model says that they observed something.
 
     An operation that is read-only and never returned may be left out of every order: no answer, no change.
