@@ -6,12 +6,17 @@ itself is carried from effect to effect in a loop, so a million operations take 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from checker.columns import NEVER, Columns
+from checker.history import History
+from checker.values import NOTHING_CODE, Values
 
 READ, WRITE, CAS = 0, 1, 2
 FUNCTIONS = ("read", "write", "cas")
@@ -19,8 +24,6 @@ OK, FAIL, INFO = 0, 1, 2
 TYPES = ("ok", "fail", "info")
 INITIAL = 0
 """The value that every register begins with."""
-NEVER = 1 << 62
-
 Column = NDArray[np.int64]
 
 
@@ -215,6 +218,50 @@ def _of_many(given: Registers, reads: Column, single: Column) -> tuple[int, int]
     return int(reads[possible[0]]), int(given.a[once[older[possible[0]] - 1]])
 
 
+def history_of(given: Registers) -> History:
+    """The history as the checker holds it, for a model whose initial value is `INITIAL`."""
+    values = Values()
+    numbers: Iterable[int] = range(int(max(given.a.max(initial=0), given.b.max(initial=0))) + 1)
+    codes = np.array([values.code(number) for number in numbers], np.int64)
+    value = np.where(given.f == WRITE, codes[given.a], NOTHING_CODE)
+    cas = np.flatnonzero(given.f == CAS)
+    pairs = zip(given.a[cas].tolist(), given.b[cas].tolist(), strict=True)
+    value[cas] = np.fromiter((values.code(list(pair)) for pair in pairs), np.int64, len(cas))
+    read = (given.f == READ) & (given.type == OK)
+    nothing = np.zeros_like(value)
+    places = np.arange(len(value))
+    columns = Columns(
+        names=list(FUNCTIONS),
+        values=values,
+        process=given.process,
+        f=given.f,
+        key=nothing,
+        value=value,
+        result=np.where(read, codes[given.a], NOTHING_CODE),
+        error=nothing,
+        type=given.type.astype(np.int8),
+        invoked=given.invoked,
+        returned=np.where(given.type == INFO, NEVER, given.returned),
+        invoke_index=given.invoked,
+        return_index=given.returned,
+        invoke_time=given.invoke_time,
+        return_time=given.return_time,
+        line=places,
+    )
+    return History.of_columns(columns)
+
+
+def save(path: Path, given: Registers) -> None:
+    """Keeps the columns for another process, which then has not paid for making them."""
+    np.savez(path, **given._asdict())
+
+
+def saved(path: Path) -> Registers:
+    """The columns that `save` kept."""
+    with np.load(path) as arrays:
+        return Registers(**arrays)
+
+
 # --- transactions --------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +383,17 @@ def register_lines(given: Registers, *, edn: bool = False) -> Iterator[str]:
         kind = TYPES[kinds[number]] if end else "invoke"
         time = ended[number] if end else began[number]
         yield shape.format(place, time, kind, process[number], FUNCTIONS[f[number]], value)
+
+
+def transaction_lines(given: list[Transaction]) -> Iterator[str]:
+    """The transactions as they are recorded, one event a line in JSON."""
+    events = [(each.invoked, False, each) for each in given] + [(each.returned, True, each) for each in given]
+    encode = msgspec.json.Encoder().encode
+    for place, (_, end, each) in enumerate(sorted(events, key=lambda event: event[0])):
+        kind = "invoke" if not end else "info" if each.answered is None else "ok"
+        value = encode(each.answered if end and each.answered is not None else each.asked).decode()
+        time = each.return_time if end else each.invoke_time
+        yield _JSON.format(place, time, kind, each.process, "txn", value)
 
 
 _JSON = '{{"i":{},"t":{},"type":"{}","process":{},"f":"{}","value":{}}}\n'
