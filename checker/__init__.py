@@ -38,7 +38,7 @@ A model of one's own says what one machine would answer; what its states are is 
 """
 
 from checker.budget import Budget
-from checker.check import check
+from checker.check import Interrupted, Progress, check
 from checker.history import History, HistoryError, Op
 from checker.models.base import Model, ModelError
 from checker.models.catalog import MODELS, make_model
@@ -51,9 +51,11 @@ __all__ = [
     "History",
     "HistoryError",
     "HistoryWriter",
+    "Interrupted",
     "Model",
     "ModelError",
     "Op",
+    "Progress",
     "Verdict",
     "check",
     "make_model",

@@ -1,11 +1,16 @@
 """Budgets of a check: steps, seconds and bytes, and the meter that keeps them.
 
-Steps are deterministic: the same history with the same budget of steps gives the same verdict on every machine.
+Steps are deterministic: the same history with the same budget of steps gives the same verdict on every machine. Memory is
+kept twice: searches say what they are about to hold before they take it, and what the process really took is measured.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +19,11 @@ _Number = TypeVar("_Number", int, float)
 
 _STEPS_BETWEEN_LOOKS = 1024
 """How many steps pass between two looks at the clock: a step costs microseconds, a look about 0.1 of one."""
+_SECONDS_BETWEEN_MEASURES = 0.02
+"""How often the memory of the process is measured; that costs about ten microseconds."""
+_SLACK = 1.25
+"""What is measured may exceed the budget by this factor: interpreters give memory back late, and estimates stop searches before."""
+_STATM = Path("/proc/self/statm")
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -25,32 +35,84 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class OutOfBudgetError(Exception):
-    """The budget is used up; the message says which part of it."""
+    """The budget is used up; the message says which part of it. `of_memory`: it was the memory, and time may be left."""
+
+    def __init__(self, sentence: str, *, of_memory: bool = False) -> None:
+        super().__init__(sentence)
+        self.of_memory = of_memory
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds now; where nobody tells (no /proc), the most that it ever held."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
 
 
 class Meter:
-    """Counts what was used of a budget, or of a share of it; `progress` is how far the present way is: place and end."""
+    """Counts what was used of a budget, or of a share of it.
 
-    def __init__(self, budget: Budget, name: str = "the budget") -> None:
+    `progress` is how far the present way is: the place of its event and of the last one; `furthest` is how far any way got.
+    `watch` is called now and then while the work goes on.
+    """
+
+    def __init__(
+        self, budget: Budget, name: str = "the budget", resident_before: int | None = None, started: float | None = None
+    ) -> None:
         self.budget = budget
-        self.started = time.monotonic()
+        self.started = time.monotonic() if started is None else started
         self.steps = 0
-        self.progress = (0, 0)
+        self.furthest = (0, 0)
+        self.watch: Callable[[], None] | None = None
+        self._progress = (0, 0)
         self._name = name
         self._next_look = _STEPS_BETWEEN_LOOKS
+        self._resident_before = resident() if resident_before is None else resident_before
+        self._next_measure = self.started + _SECONDS_BETWEEN_MEASURES
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """The place of the event that the present way is at, and of the last event."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, reached: tuple[int, int]) -> None:
+        self._progress = reached
+        if reached[0] > self.furthest[0]:
+            self.furthest = reached
 
     def spend(self, steps: int, held: int = 0) -> None:
-        """Counts steps; `held` is an estimate of the bytes that the search holds now. Raises `OutOfBudgetError`."""
+        """Counts steps; `held` is how many bytes the search holds, or is about to hold. Raises `OutOfBudgetError`."""
         self._count(steps)
         budget = self.budget
         if budget.steps is not None and self.steps > budget.steps:
             raise OutOfBudgetError(f"{self._name} of {budget.steps:,} steps was used up")
         if budget.bytes is not None and held > budget.bytes:
-            raise OutOfBudgetError(f"the search would hold more than the {budget.bytes:,} bytes of its budget")
+            raise OutOfBudgetError(
+                f"the search would hold more than the {budget.bytes:,} bytes of its budget", of_memory=True
+            )
         if self.steps >= self._next_look:
             self._next_look = self.steps + _STEPS_BETWEEN_LOOKS
-            if budget.seconds is not None and self.elapsed() > budget.seconds:
-                raise OutOfBudgetError(f"{self._name} of {budget.seconds:.3g} seconds was used up")
+            self._look()
+
+    def _look(self) -> None:
+        """Looks at the clock and, less often, at the memory that was really taken."""
+        budget, now = self.budget, time.monotonic()
+        if budget.seconds is not None and now - self.started > budget.seconds:
+            raise OutOfBudgetError(f"{self._name} of {budget.seconds:.3g} seconds was used up")
+        if now < self._next_measure:
+            return
+        self._next_measure = now + _SECONDS_BETWEEN_MEASURES
+        if self.watch is not None:
+            self.watch()
+        if budget.bytes is not None:
+            taken = resident() - self._resident_before
+            if taken > _SLACK * budget.bytes:
+                raise OutOfBudgetError(
+                    f"the check took {taken:,} bytes, more than the {budget.bytes:,} of its budget", of_memory=True
+                )
 
     def _count(self, steps: int) -> None:
         self.steps += steps
@@ -65,29 +127,35 @@ class Meter:
         """Seconds since the check began."""
         return time.monotonic() - self.started
 
+    def seconds_left(self) -> float | None:
+        """What is left of the seconds, never below zero; None: there is no limit."""
+        return None if self.budget.seconds is None else max(0.0, self.budget.seconds - self.elapsed())
+
+    def steps_left(self) -> int | None:
+        """What is left of the steps, never below zero; None: there is no limit."""
+        return None if self.budget.steps is None else max(0, self.budget.steps - self.steps)
+
     def within(self, *, steps: int | None = None, seconds: float | None = None) -> Meter:
         """A meter over what is left of this one, and no more than these steps and seconds."""
-        budget = self.budget
-        left = None if budget.seconds is None else max(0.0, budget.seconds - self.elapsed())
-        steps_left = None if budget.steps is None else max(0, budget.steps - self.steps)
-        return _Share(self, Budget(steps=_least(steps_left, steps), seconds=_least(left, seconds), bytes=budget.bytes))
+        budget = Budget(
+            steps=_least(self.steps_left(), steps),
+            seconds=_least(self.seconds_left(), seconds),
+            bytes=self.budget.bytes,
+        )
+        return _Share(self, budget, self._resident_before)
 
-    def share(self, parts: int) -> Meter:
-        """A meter over one of so many equal parts of the seconds and steps that are left."""
-        if parts == 1:
-            return self
-        budget = self.budget
-        seconds = None if budget.seconds is None else (budget.seconds - self.elapsed()) / parts
-        steps = None if budget.steps is None else (budget.steps - self.steps) // parts
-        return self.within(steps=steps, seconds=seconds)
+    def used_elsewhere(self, steps: int) -> None:
+        """Counts steps that another process spent of this budget."""
+        self._count(steps)
 
 
 class _Share(Meter):
     """A part of a budget; what it uses is used of the whole as well."""
 
-    def __init__(self, whole: Meter, budget: Budget) -> None:
-        super().__init__(budget, "its share of the budget")
+    def __init__(self, whole: Meter, budget: Budget, resident_before: int) -> None:
+        super().__init__(budget, "its share of the budget", resident_before)
         self._whole = whole
+        self.watch = whole.watch
 
     def _count(self, steps: int) -> None:
         super()._count(steps)

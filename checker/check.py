@@ -1,74 +1,77 @@
-"""`check`, the only door: splits a history by object, keeps the budget, merges the verdicts.
+"""`check`, the only door: splits a history by object, shares the budget out, merges the verdicts.
 
-How one object is decided is told in `ways.py`, how an invalid one is explained in `explain.py`.
+How one object is decided is told in `ways.py`, how an invalid one is explained in `reasons/explain.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from checker import ways
+from checker import parts, ways, workers
 from checker.budget import Budget, Meter
 from checker.history import History, Op
 from checker.models.base import Model, require_known, show
+from checker.parts import Finding, Part
 from checker.reasons import explain
-from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid, Verdict, worst
+from checker.verdict import INVALID, UNKNOWN, GaveUp, Invalid, Valid, Verdict, worst
+
+_EXPLAIN_SECONDS = 2.0
+"""How long a check that was interrupted may still explain what it proved."""
+_MOST = 1 << 62
 
 
-class Part(msgspec.Struct):
-    """One object of the history, and what is known about it so far."""
+class Progress(NamedTuple):
+    """How far a check is: keys that were tried, of how many, and operations of theirs (in part: of the present one), of how many."""
 
-    key: Hashable
-    operations: list[Op]
-    outcome: Outcome
-    way: str = ""
-    seconds: float = 0.0
-
-    @property
-    def verdict(self) -> str:
-        """The outcome as a word."""
-        if isinstance(self.outcome, GaveUp):
-            return UNKNOWN
-        return INVALID if isinstance(self.outcome, Invalid) else VALID
-
-    def broken(self) -> explain.Broken:
-        """What there is to explain."""
-        return explain.Broken(self.operations, self.outcome.evidence if isinstance(self.outcome, Invalid) else ())
-
-    def row(self) -> dict[str, object]:
-        """The line of this object in the verdict's statistics."""
-        return {
-            "key": self.key,
-            "verdict": self.verdict,
-            "operations": len(self.operations),
-            "unanswered": sum(1 for op in self.operations if op.returned is None),
-            "way": self.way,
-            "seconds": round(self.seconds, 6),
-            "reason": self.outcome.reason if isinstance(self.outcome, GaveUp) else "",
-        }
+    keys_done: int
+    keys: int
+    operations_done: int
+    operations: int
 
 
-def check(history: History, model: Model, budget: Budget | None = None) -> Verdict:
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a check; `verdict` is what was known by then: invalid if that was proved, else unknown."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+
+def check(
+    history: History,
+    model: Model,
+    budget: Budget | None = None,
+    *,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Verdict:
     """Decides whether the history is linearizable to the model: valid, invalid with evidence, or unknown with a reason.
 
     Quick ways are tried on every object first, each with its share, so that no hard one takes the budget from the others;
-    the hard ones then share what is left, unless a violation is proved already. Raises `HistoryError` if the model can't read the history.
+    the hard ones then share what is left, unless a violation is proved already. `workers` is how many processes may try
+    objects at once: None is one for each core where that is safe, 1 is this process alone. The verdict does not depend on
+    it. `progress` is called now and then. Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
     """
     require_known(history, model)
     meter = Meter(budget or Budget())
-    parts = [Part(key, operations, GaveUp("not tried")) for key, operations in _grouped(history, model).items()]
-    for place, part in enumerate(sorted(parts, key=lambda part: len(part.operations))):
-        _try(part, model, meter.share(len(parts) - place), hard=False)
-    if not any(part.verdict == INVALID for part in parts):
-        hard = [part for part in parts if part.verdict == UNKNOWN]
-        for place, part in enumerate(hard):
-            _try(part, model, meter.share(len(hard) - place), hard=True)
-    verdict = _summary(history, model, parts)
-    broken = {part.key: part.broken() for part in parts if isinstance(part.outcome, Invalid)}
-    if broken:
-        explain.explain(verdict, model, broken, meter)
+    judged = model.judge(history, meter)
+    if judged is not None:
+        return judged
+    todo = [Part(key, operations, Finding(GaveUp("not tried"))) for key, operations in _grouped(history, model).items()]
+    foreman = _Foreman(model, todo, meter, workers, progress)
+    try:
+        foreman.work()
+    except KeyboardInterrupt:
+        _tell_of_interrupt(todo)
+        verdict = _summary(history, model, todo)
+        with contextlib.suppress(KeyboardInterrupt):
+            _explain(verdict, model, todo, Meter(Budget(seconds=_EXPLAIN_SECONDS, bytes=meter.budget.bytes)))
+        verdict.seconds = round(meter.elapsed(), 6)
+        raise Interrupted(verdict) from None
+    verdict = _summary(history, model, todo)
+    _explain(verdict, model, todo, meter)
     verdict.seconds = round(meter.elapsed(), 6)
     return verdict
 
@@ -85,6 +88,88 @@ def witness(history: History, model: Model, budget: Budget | None = None) -> dic
     return orders
 
 
+class _Foreman:
+    """Has the objects of a history tried, in turns: first all of them quickly, then the hard ones."""
+
+    def __init__(
+        self,
+        model: Model,
+        todo: Sequence[Part],
+        meter: Meter,
+        hands: int | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._model, self._parts, self._meter, self._progress = model, todo, meter, progress
+        self._hands = workers.cores() if hands is None else hands
+        self._asked = hands is not None
+        self._tried: set[int] = set()
+        self._operations = (0, sum(len(part.operations) for part in todo))
+        if progress is not None:
+            meter.watch = self._tell
+
+    def work(self) -> None:
+        self._turn(sorted(self._parts, key=lambda part: len(part.operations)), hard=False)
+        if any(part.verdict == INVALID for part in self._parts):
+            return
+        self._turn([part for part in self._parts if part.verdict == UNKNOWN], hard=True)
+        # What had too little memory beside others has all of it now, alone: more workers must not mean fewer verdicts.
+        short = [part for part in self._parts if part.finding.of_memory and part.verdict == UNKNOWN]
+        if len(self._parts) > 1 and self._hands > 1:
+            self._alone(short, self._shares(len(short)), hard=True, until=_MOST)
+
+    def _turn(self, todo: Sequence[Part], *, hard: bool) -> None:
+        share = self._shares(len(todo))
+        left = self._alone(
+            todo, share, hard=hard, until=_MOST if self._hands == 1 else self._meter.elapsed() + workers.ALONE_SECONDS
+        )
+        if left:
+            crew = workers.Crew(self._model, left, workers=self._hands, hard=hard, meter=self._meter)
+            crew.run(share, self._done)
+
+    def _alone(
+        self, todo: Sequence[Part], share: Callable[[int], Meter], *, hard: bool, until: float
+    ) -> Sequence[Part]:
+        """Tries parts in this process; after a while those are returned that workers may try as well."""
+        may_help: bool | None = None
+        for place, part in enumerate(todo):
+            left = len(todo) - place
+            if left > 1 and self._meter.elapsed() > until:
+                if may_help is None:
+                    may_help = workers.may_help(self._model, asked=self._asked)
+                if may_help:
+                    return todo[place:]
+            part.take(parts.attempt(self._model, part.operations, share(left), hard=hard))
+            self._done(part)
+        return ()
+
+    def _shares(self, count: int) -> Callable[[int], Meter]:
+        """Of what is left now: steps in equal shares, whoever tries them and when; seconds by who is left and how many hands."""
+        meter = self._meter
+        if count == 1:
+            return lambda _: meter
+        steps_left = meter.steps_left()
+        steps = None if steps_left is None else steps_left // max(1, count)
+
+        def share(left: int) -> Meter:
+            seconds = meter.seconds_left()
+            hands = min(self._hands, left)
+            return meter.within(steps=steps, seconds=None if seconds is None else seconds * hands / left)
+
+        return share
+
+    def _done(self, part: Part) -> None:
+        if self._progress is not None:
+            done, whole = self._operations
+            if id(part) not in self._tried:
+                self._tried.add(id(part))
+                self._operations = (done + len(part.operations), whole)
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self._progress is not None
+        self._progress(Progress(len(self._tried), len(self._parts), *self._operations))
+
+
 def _grouped(history: History, model: Model) -> dict[Hashable, list[Op]]:
     """The operations of each object."""
     grouped: dict[Hashable, list[Op]] = {}
@@ -93,28 +178,36 @@ def _grouped(history: History, model: Model) -> dict[Hashable, list[Op]]:
     return grouped
 
 
-def _try(part: Part, model: Model, meter: Meter, *, hard: bool) -> None:
-    started = meter.elapsed()
-    problem = ways.pose(model, part.operations)
-    tried = ways.thorough(problem, meter) if hard else ways.quick(problem, meter)
-    part.outcome, part.way = ways.attempt(tried, meter)
-    part.seconds += meter.elapsed() - started
+def _tell_of_interrupt(todo: Sequence[Part]) -> None:
+    for part in todo:
+        if part.verdict == UNKNOWN:
+            part.take(Finding(GaveUp(f"interrupted ({part.reason})"), part.finding.way))
 
 
-def _summary(history: History, model: Model, parts: list[Part]) -> Verdict:
+def _explain(verdict: Verdict, model: Model, todo: Sequence[Part], meter: Meter) -> None:
+    broken = {
+        part.key: explain.Broken(part.operations, part.finding.outcome.evidence)
+        for part in todo
+        if isinstance(part.finding.outcome, Invalid)
+    }
+    if broken:
+        explain.explain(verdict, model, broken, meter)
+
+
+def _summary(history: History, model: Model, todo: Sequence[Part]) -> Verdict:
     """The verdict of the whole: invalid beats unknown beats valid."""
-    word = worst(part.verdict for part in parts)
-    decisive = [part for part in parts if part.verdict == word]
+    word = worst(part.verdict for part in todo)
+    decisive = [part for part in todo if part.verdict == word]
     reason = ""
-    if word == UNKNOWN and isinstance(decisive[0].outcome, GaveUp):
+    if word == UNKNOWN:
         where = "" if decisive[0].key is None else f"key {show(decisive[0].key)}, "
         more = f"; {len(decisive) - 1} more keys are undecided" if len(decisive) > 1 else ""
-        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].outcome.reason}{more}"
+        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].reason}{more}"
     return Verdict(
         verdict=word,
         reason=reason,
         model=model.name,
-        way=", ".join(sorted({part.way for part in decisive})),
+        way=", ".join(sorted({part.finding.way for part in decisive})),
         operations=len(history),
-        per_key=[part.row() for part in parts],
+        per_key=[part.row() for part in todo],
     )

@@ -22,10 +22,11 @@ Ways = Iterator[tuple[str, Callable[[], Outcome]]]
 
 
 class Answer(NamedTuple):
-    """What came out, and by which way."""
+    """What came out, and by which way; `of_memory`: some way before it stopped for want of memory."""
 
     outcome: Outcome
     way: str
+    of_memory: bool = False
 
 
 def pose(model: Model, operations: Sequence[Op]) -> Problem:
@@ -84,10 +85,11 @@ def attempt(ways: Ways, meter: Meter) -> Answer:
     answer = Answer(GaveUp("no way applies"), "")
     for name, way in ways:
         try:
-            answer = Answer(way(), name)
+            answer = Answer(way(), name, answer.of_memory)
         except OutOfBudgetError as error:
             place, end = meter.progress
-            answer = Answer(GaveUp(f"{error} by the way {name!r}, which got to event {place:,} of {end:,}"), name)
+            reason = f"{error} by the way {name!r}, which got to event {place:,} of {end:,}"
+            answer = Answer(GaveUp(reason), name, error.of_memory or answer.of_memory)
             if meter.is_used_up():
                 break
         if not isinstance(answer.outcome, GaveUp):

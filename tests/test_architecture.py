@@ -49,6 +49,7 @@ MAY_TOUCH_THE_WORLD = {
     "raftnode/peers.py",
     "raftnode/server.py",
     "checker/budget.py",  # the one clock of the checker: a budget has seconds
+    "checker/workers.py",  # keys are tried on all cores, by processes
     "harness/bootstrap.py",
     "harness/builds.py",
     "harness/interrupts.py",

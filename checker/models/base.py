@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from checker.budget import Meter
 from checker.history import History, HistoryError, Op
+from checker.verdict import Verdict
 
 State = Hashable
 NOTHING = object()
@@ -70,6 +72,10 @@ class Model:
     def observes(self, op: Op) -> bool:
         """True if this failed operation still says something about the state, which `step` then judges."""
         return False
+
+    def judge(self, history: History, meter: Meter) -> Verdict | None:
+        """The verdict of a model that judges whole histories by itself (transactions); None: its objects are checked one by one."""
+        return None
 
     def narrowed(self, operations: Sequence[Op]) -> Model:
         """A model that judges orders of these operations in the same way, with fewer states; or this one."""

@@ -1,0 +1,124 @@
+"""One object of a history and what is known about it: tried by the ways, in this process or in another one.
+
+Whatever goes wrong with one object (budget, memory, a mistake in its model) leaves that object unknown, with the reason, and the
+others as they are: unknown never hides an invalid elsewhere.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Hashable, Sequence
+
+import msgspec
+
+from checker import ways
+from checker.budget import Meter
+from checker.history import Op
+from checker.models.base import Model
+from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid
+
+
+class Finding(msgspec.Struct):
+    """What a try came to: the outcome (of a valid one without its witness), its way, and what it cost.
+
+    `of_memory`: a way stopped for want of memory, so a try with more of it may decide.
+    """
+
+    outcome: Outcome
+    way: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    of_memory: bool = False
+
+
+class Part(msgspec.Struct):
+    """One object of the history, and what is known about it so far."""
+
+    key: Hashable
+    operations: list[Op]
+    finding: Finding
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """The outcome as a word."""
+        if isinstance(self.finding.outcome, GaveUp):
+            return UNKNOWN
+        return INVALID if isinstance(self.finding.outcome, Invalid) else VALID
+
+    @property
+    def reason(self) -> str:
+        """Why it is unknown; empty if it is not."""
+        return self.finding.outcome.reason if isinstance(self.finding.outcome, GaveUp) else ""
+
+    def take(self, finding: Finding) -> None:
+        """Notes what a further try came to."""
+        self.finding = finding
+        self.seconds += finding.seconds
+
+    def row(self) -> dict[str, object]:
+        """The line of this object in the verdict's statistics."""
+        return {
+            "key": self.key,
+            "verdict": self.verdict,
+            "operations": len(self.operations),
+            "unanswered": sum(1 for op in self.operations if op.returned is None),
+            "way": self.finding.way,
+            "seconds": round(self.seconds, 6),
+            "reason": self.reason,
+        }
+
+
+def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool) -> Finding:
+    """Tries one object by the quick ways, or by the thorough ones."""
+    seconds, steps = meter.elapsed(), meter.steps
+    meter.furthest = (0, 0)
+    try:
+        problem = ways.pose(model, operations)
+        tried = ways.thorough(problem, meter) if hard else ways.quick(problem, meter)
+        answer = ways.attempt(tried, meter)
+    except MemoryError:
+        answer = ways.Answer(GaveUp("the machine gave no more memory"), "", of_memory=True)
+    except Exception as error:  # noqa: BLE001 - of a model, or of our own: the other objects are judged all the same
+        answer = ways.Answer(GaveUp(_mistake(error)), "")
+    outcome = answer.outcome
+    if isinstance(outcome, Valid):
+        outcome = Valid(())
+    elif isinstance(outcome, GaveUp) and hard and (window := resisting(operations, meter.furthest[0])):
+        outcome = GaveUp(f"{outcome.reason}; {window}")
+    return Finding(outcome, answer.way, meter.elapsed() - seconds, meter.steps - steps, answer.of_memory)
+
+
+def _mistake(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"the check failed with {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
+
+
+def resisting(operations: Sequence[Op], place: int) -> str:
+    """The window that held a search up, in words: of those up to the event at `place`, the one with most at once.
+
+    A window lasts from one moment without an open operation to the next: nothing but the states that are possible there
+    passes from one to another, so the work of a search is the sum of the work in each. `operations` stand in the order of
+    their invocations.
+    """
+    windows: list[tuple[int, int, int, int]] = []  # most at once, operations, first event, last event
+    opened: list[int] = []
+    end = -1
+    for op in operations:
+        if op.returned is None:
+            continue
+        if op.invoked > end:  # nothing is open here
+            if op.invoked > place:
+                break
+            windows.append((0, 0, op.invoked, op.returned))
+        opened = [returned for returned in opened if returned > op.invoked]
+        opened.append(op.returned)
+        end = max(end, op.returned)
+        most, inside, begin, _ = windows[-1]
+        windows[-1] = (max(most, len(opened)), inside + 1, begin, end)
+    if not windows:
+        return ""
+    most, inside, begin, end = max(windows)
+    unanswered = sum(1 for op in operations if op.returned is None and op.invoked <= end)
+    beside = f", beside {unanswered:,} that were never answered" if unanswered else ""
+    return f"what resisted is the window of events {begin:,} to {end:,}: {inside:,} operations, up to {most:,} at once{beside}"
