@@ -16,6 +16,7 @@ from checker.search.problem import NEVER, Kind, Problem, Transitions
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 Int8 = npt.NDArray[np.int8]
+Flags = npt.NDArray[np.bool_]
 
 NONE = -1
 """In `requires`, `produces`: no state. In a table: no machine could have answered so (problem.ILLEGAL)."""
@@ -50,12 +51,15 @@ class Arrays(NamedTuple):
 
     def keep(self, numbers: Int64, returned: Int64) -> Arrays:
         """The problem of these operations alone, with these returns (of all operations); states keep their numbers."""
-        _, classes = np.unique(self.classes[numbers], return_inverse=True)
+        classes = self.classes[numbers]
+        there = np.zeros(self.classes.max(initial=0) + 1, np.int64)
+        there[classes] = 1
+        classes = (np.cumsum(there) - 1)[classes]
         return self._replace(
             requires=self.requires[numbers],
             produces=self.produces[numbers],
             kinds=self.kinds[numbers],
-            classes=classes.astype(np.int64),
+            classes=classes,
             invoked=self.invoked[numbers],
             returned=returned[numbers],
             rows=self.rows[numbers],
@@ -104,6 +108,18 @@ def events_of(arrays: Arrays) -> Int32:
     packed.sort()
     codes: Int32 = (((packed & ((1 << bits) - 1)) << 1) | ((packed >> bits) & 1)).astype(np.int32)
     return codes
+
+
+class Ordered(NamedTuple):
+    """The operations fit together; `order` has their numbers in an order that shows it, where that was asked for."""
+
+    order: Int64 | None = None
+
+
+class Refuted(NamedTuple):
+    """No order exists; `evidence` are numbers of operations that show it, where the way knows."""
+
+    evidence: tuple[int, ...] = ()
 
 
 class Steps(NamedTuple):

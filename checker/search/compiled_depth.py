@@ -13,7 +13,19 @@ import numpy as np
 from numba import int64, njit
 
 from checker.budget import Meter
-from checker.search.arrays import NONE, UNKNOWN, Arrays, Int32, Int64, Steps, Table, events_of, steps_of
+from checker.search.arrays import (
+    NONE,
+    UNKNOWN,
+    Arrays,
+    Int32,
+    Int64,
+    Ordered,
+    Refuted,
+    Steps,
+    Table,
+    events_of,
+    steps_of,
+)
 from checker.search.kernels import DEAD, DONE, FULL, MISSING, PAUSED, SLOTS, lowest, mixed, step
 from checker.search.problem import NEVER, Kind
 from checker.verdict import GaveUp
@@ -370,15 +382,15 @@ def _rehash(nodes: Int64, heads: Int32, chain: Int32, count: int) -> None:
         heads[place] = node
 
 
-class Found(NamedTuple):
-    """What a search came to: the numbers of the operations in order, None: there is no order."""
-
-    order: Int64 | None
-
-
 def search(
-    arrays: Arrays, table: Table | None, meter: Meter, limit: int, *, oldest_first: bool = False
-) -> Found | GaveUp:
+    arrays: Arrays,
+    table: Table | None,
+    meter: Meter,
+    limit: int,
+    *,
+    oldest_first: bool = False,
+    witness: bool = False,
+) -> Ordered | Refuted | GaveUp:
     """Decides the problem, or gives up after `limit` nodes. Operations are in the order of their invocations.
 
     Raises `OutOfBudgetError`.
@@ -409,12 +421,14 @@ def search(
             meter.spend(0, held + size * (8 * words + 20))
             memory = _memory(size, words, memory.path, memory)
         elif status == DEAD:
-            return Found(None)
+            return Refuted()
         elif status == DONE:
+            if not witness:
+                return Ordered()
             groups[:, _AVAILABLE:] = 0
             order = np.zeros(len(arrays.invoked), np.int64)
             length = _replay(layout, steps, groups, _cursor(arrays), memory.path, cursor[_TOP], order)
-            return Found(order[:length])
+            return Ordered(order[:length])
 
 
 def _layout_of(arrays: Arrays) -> tuple[Layout | None, Int64]:

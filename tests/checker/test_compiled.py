@@ -12,37 +12,68 @@ import simulate
 from test_agreement import LIST_SHAPES, LOCK_SHAPES, REGISTER_SHAPES, STRING_SHAPES
 
 from checker.budget import Budget, Meter
+from checker.fast import compiled_zones, zones
 from checker.history import Op
 from checker.models.base import Model
 from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import arrays, compiled_depth
+from checker.search import arrays, compiled_depth, reductions, settling
+from checker.search.arrays import Arrays, Ordered, Refuted
 from checker.search.problem import Problem
-from checker.verdict import GaveUp
+from checker.verdict import GaveUp, Invalid, Valid
 
 
 def meter() -> Meter:
     return Meter(Budget(seconds=None))
 
 
+def _said(problem: Problem) -> dict[str, Ordered | Refuted | GaveUp]:
+    """What each compiled way says."""
+    form = arrays.of_problem(problem)
+    said = _searched(form, problem, "")
+    if form.assignment:
+        settled = settling.settle(form)
+        if isinstance(settled, Refuted):
+            return {**said, "settling": settled}
+        said |= _searched(settled, problem, "settled, ")
+        said["settled, zones"] = _of_all(compiled_zones.decide(settled, witness=True), settled)
+    return said
+
+
+def _searched(form: Arrays, problem: Problem, name: str) -> dict[str, Ordered | Refuted | GaveUp]:
+    table = None if form.assignment else arrays.Table(problem.transitions, len(set(problem.classes)))
+    said: dict[str, Ordered | Refuted | GaveUp] = {}
+    for oldest_first in (False, True):
+        way = f"{name}depth first, oldest first: {oldest_first}"
+        said[way] = compiled_depth.search(form, table, meter(), 1 << 12, oldest_first=oldest_first, witness=True)
+    if form.assignment:
+        said |= {way: _of_all(outcome, form) for way, outcome in said.items()}
+    return said
+
+
+def _of_all(outcome: Ordered | Refuted | GaveUp, form: Arrays) -> Ordered | Refuted | GaveUp:
+    """With the numbers that the operations have in the problem that nothing was settled in."""
+    if isinstance(outcome, Ordered) and outcome.order is not None:
+        return Ordered(form.rows[outcome.order])
+    return outcome
+
+
 def _disagreements(model: Model, operations: Sequence[Op]) -> list[str]:
     problem = Problem(model, operations)
-    form = arrays.of_problem(problem)
-    table = None if form.assignment else arrays.Table(problem.transitions, len(set(problem.classes)))
     expected = referee.linearizable(model, operations)
     wrong = []
-    for oldest_first in (False, True):
-        found = compiled_depth.search(form, table, meter(), 1 << 12, oldest_first=oldest_first)
-        if isinstance(found, GaveUp):
-            wrong.append(found.reason)
-        elif (found.order is not None) != expected:
-            wrong.append(f"oldest first {oldest_first}: {found}, expected {expected}")
-        elif found.order is not None:
-            order = problem.named(found.order.tolist())
-            if fault := referee.replay(model, operations, order):
-                wrong.append(fault)
+    for way, outcome in _said(problem).items():
+        if isinstance(outcome, GaveUp):
+            if "zones" not in way:
+                wrong.append(f"{way}: {outcome.reason}")
+        elif isinstance(outcome, Ordered) != expected:
+            wrong.append(f"{way}: {outcome}, expected {expected}")
+        elif isinstance(outcome, Ordered):
+            assert outcome.order is not None
+            if fault := referee.replay(model, operations, problem.named(outcome.order.tolist())):
+                wrong.append(f"{way}: {fault}")
     return wrong
 
 
@@ -71,3 +102,27 @@ def test_random_histories_are_judged_as_by_the_definition(model: Model) -> None:
     for seed in range(400):
         operations = simulate.small_history(Random(seed), model)
         assert _disagreements(model, operations) == [], seed
+
+
+def test_what_is_settled_is_what_the_twin_settles_and_zones_answer_where_their_twin_does() -> None:
+    """Reductions 5 and 6, and the theorem of zones: the same operations kept, the same returns, the same evidence in size."""
+    answered = 0
+    for seed in range(600):
+        problem = Problem(Register(), simulate.small_history(Random(seed), Register()))
+        form = arrays.of_problem(problem)
+        if not form.assignment:
+            continue
+        settled, twin = settling.settle(form), reductions.settle(problem)
+        assert isinstance(settled, Refuted) == isinstance(twin, Invalid)
+        if isinstance(settled, Refuted) or isinstance(twin, Invalid):
+            assert len(settled.evidence) == 2
+            continue
+        assert settled.rows.tolist() == [problem.operations.index(op) for op in twin.operations]
+        assert settled.returned.tolist() == twin.returned
+        said, twin_said = compiled_zones.decide(settled), zones.decide(twin)
+        kinds = {GaveUp: GaveUp, Ordered: Valid, Refuted: Invalid}
+        assert isinstance(twin_said, kinds[type(said)])
+        answered += not isinstance(said, GaveUp)
+        if isinstance(said, Refuted):
+            assert 1 <= len(said.evidence) <= 4
+    assert answered > 100

@@ -1,0 +1,182 @@
+"""Zones on arrays, compiled: registers with one producer for each value that somebody asks for (theorem: `zones.py`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, njit
+
+from checker.search.arrays import Arrays, Int64, Ordered, Refuted
+from checker.search.problem import NEVER
+from checker.verdict import GaveUp
+
+_ASKED, _PRODUCER, _TAKER, _FIRST_END, _LAST_START, _BLOCK, _LINK = range(7)
+"""Columns of `values`: whether somebody requires the value; its producer, and the operation that takes it away (-1: none);
+of its readers the one that returned first and the one that was invoked last; its block, and its place in the chain."""
+_ENDS, _STARTS, _ENDING, _STARTING = range(4)
+"""Columns of `blocks`: the least return and the greatest invocation, and the operations at these two events (-1: none)."""
+_INITIAL = -2
+"""The producer of the initial value."""
+_BEFORE_ALL = -1
+_FINE, _IMPOSSIBLE, _REPEATED = range(3)
+
+
+@njit(cache=True)
+def _relate(
+    requires: Int64, produces: Int64, invoked: Int64, returned: Int64, values: Int64, initial: int, evidence: Int64
+) -> int:
+    """Finds who produces, reads and takes away each value."""
+    for number in range(len(requires)):
+        if requires[number] >= 0:
+            values[requires[number], _ASKED] = 1
+    values[initial, _PRODUCER] = _INITIAL
+    for number in range(len(requires)):
+        made = produces[number]
+        if made >= 0 and values[made, _ASKED]:
+            if values[made, _PRODUCER] != -1:
+                return _REPEATED
+            values[made, _PRODUCER] = number
+    for number in range(len(requires)):
+        asked = requires[number]
+        if asked < 0:
+            continue
+        evidence[0] = number
+        if values[asked, _PRODUCER] == -1:
+            return _IMPOSSIBLE
+        if produces[number] >= 0:
+            if values[asked, _TAKER] >= 0:
+                evidence[1] = values[asked, _TAKER]
+                return _IMPOSSIBLE
+            values[asked, _TAKER] = number
+        else:
+            first, last = values[asked, _FIRST_END], values[asked, _LAST_START]
+            if first < 0 or returned[number] < returned[first]:
+                values[asked, _FIRST_END] = number
+            if last < 0 or invoked[number] > invoked[last]:
+                values[asked, _LAST_START] = number
+    return _FINE
+
+
+@njit(cache=True)
+def _link(invoked: Int64, returned: Int64, block: Int64, first: int, last: int, evidence: Int64) -> bool:
+    """Adds a link to a block: operations of which `first` returned first and `last` was invoked last. False: out of order."""
+    if first < 0:
+        return True
+    if returned[first] < block[_STARTS]:
+        evidence[0], evidence[1] = block[_STARTING], first
+        return False
+    if returned[first] < block[_ENDS]:
+        block[_ENDS], block[_ENDING] = returned[first], first
+    if invoked[last] > block[_STARTS]:
+        block[_STARTS], block[_STARTING] = invoked[last], last
+    return True
+
+
+@njit(cache=True)
+def _chain(
+    requires: Int64,
+    produces: Int64,
+    invoked: Int64,
+    returned: Int64,
+    values: Int64,
+    blocks: Int64,
+    initial: int,
+    evidence: Int64,
+) -> int:
+    """Follows the chain of each write, and of the initial value; the number of blocks, or -1 with evidence."""
+    count, linked = 0, 0
+    for root in range(-1, len(requires)):
+        if root >= 0 and requires[root] >= 0:
+            continue
+        block = blocks[count]
+        block[_ENDS] = block[_STARTS] = _BEFORE_ALL
+        block[_ENDING] = block[_STARTING] = -1
+        value = int64(initial)
+        if root >= 0:
+            block[_ENDS], block[_STARTS] = returned[root], invoked[root]
+            block[_ENDING] = block[_STARTING] = root
+            value = produces[root]
+        link = 0
+        while value >= 0 and values[value, _ASKED]:
+            values[value, _BLOCK], values[value, _LINK] = count, link
+            taker = values[value, _TAKER]
+            if not (
+                _link(invoked, returned, block, values[value, _FIRST_END], values[value, _LAST_START], evidence)
+                and _link(invoked, returned, block, taker, taker, evidence)
+            ):
+                return -1
+            if taker < 0:
+                break
+            linked += 1
+            value = produces[taker]
+            link += 1
+        count += 1
+    for number in range(len(requires)):  # a ring of cas, none of which can be the first
+        if requires[number] >= 0 and values[requires[number], _BLOCK] < 0:
+            evidence[0] = number
+            return -1
+    return count
+
+
+@njit(cache=True)
+def _conflict(blocks: Int64, order: Int64, evidence: Int64) -> bool:
+    """Whether two blocks, sorted as in `zones._order`, must each precede the other."""
+    latest = order[0]
+    for place in range(1, len(order)):
+        block = order[place]
+        if blocks[block, _ENDS] < blocks[latest, _STARTS]:
+            evidence[0], evidence[1] = blocks[latest, _ENDING], blocks[latest, _STARTING]
+            evidence[2], evidence[3] = blocks[block, _ENDING], blocks[block, _STARTING]
+            return True
+        if blocks[block, _STARTS] > blocks[latest, _STARTS]:
+            latest = block
+    return False
+
+
+def decide(arrays: Arrays, *, witness: bool = False) -> Ordered | Refuted | GaveUp:
+    """Decides the problem, or gives up at once where the conditions of the theorem do not hold."""
+    if not arrays.assignment:
+        return GaveUp("some operation does not simply require one value and leave one")
+    if (arrays.returned == NEVER).any():
+        return GaveUp("an unanswered operation could not be settled, since several operations bring the same value")
+    columns = arrays.requires, arrays.produces, arrays.invoked, arrays.returned
+    values, evidence = np.full((arrays.states, 7), -1, np.int64), np.full(4, -1, np.int64)
+    values[:, _ASKED] = 0
+    related = _relate(*columns, values, arrays.initial, evidence)
+    if related == _REPEATED:
+        return GaveUp("a value that somebody asks for is brought by several operations")
+    if related == _IMPOSSIBLE:
+        return _refuted(evidence)
+    blocks = np.empty((int((arrays.requires < 0).sum()) + 1, 4), np.int64)
+    count = _chain(*columns, values, blocks, arrays.initial, evidence)
+    if count < 0:
+        return _refuted(evidence)
+    order = _block_order(blocks)
+    if _conflict(blocks, order, evidence):
+        return _refuted(evidence)
+    return Ordered(_witness(arrays, values, order) if witness else None)
+
+
+def _block_order(blocks: Int64) -> Int64:
+    """The blocks by the lesser of `ends` and `starts`; at equal places those with `starts` <= `ends` first."""
+    ends, starts = blocks[:, _ENDS], blocks[:, _STARTS]
+    order: Int64 = np.argsort(2 * np.minimum(ends, starts) + (ends < starts), kind="stable")
+    return order
+
+
+def _refuted(evidence: Int64) -> Refuted:
+    return Refuted(tuple(dict.fromkeys(number for number in evidence.tolist() if number >= 0)))
+
+
+def _witness(arrays: Arrays, values: Int64, order: Int64) -> Int64:
+    """The blocks in order, in each of them link by link: what produces a value, its readers, what takes it away."""
+    roots = np.flatnonzero(arrays.requires < 0)
+    block, link = np.zeros(len(arrays.invoked), np.int64), np.zeros(len(arrays.invoked), np.int64)
+    block[roots] = np.arange(1, len(roots) + 1)
+    rest = np.flatnonzero(arrays.requires >= 0)
+    asked = arrays.requires[rest]
+    block[rest] = values[asked, _BLOCK]
+    link[rest] = 2 * values[asked, _LINK] + 1 + (arrays.produces[rest] >= 0)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    found: Int64 = np.lexsort((link, rank[block]))
+    return found
