@@ -75,7 +75,7 @@ def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool)
     meter.furthest = (0, 0)
     try:
         problem = ways.pose(model, operations)
-        tried = ways.thorough(problem, meter) if hard else ways.quick(problem, meter)
+        tried = (ways.thorough if hard else ways.quick)(problem, meter, witness=False)
         answer = ways.attempt(tried, meter)
     except MemoryError:
         answer = ways.Answer(GaveUp("the machine gave no more memory"), "", of_memory=True)

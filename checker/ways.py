@@ -6,8 +6,9 @@ order is a matter of speed alone.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from checker.budget import Meter, OutOfBudgetError
 from checker.fast import prefixes, zones
@@ -19,6 +20,20 @@ from checker.verdict import GaveUp, Invalid, Outcome
 
 Ways = Iterator[tuple[str, Callable[[], Outcome]]]
 """Names of ways with what they do, in order."""
+
+
+COMPILED_FROM = 200
+"""Smaller problems are decided in plain Python: they take milliseconds, and to load compiled code takes a second."""
+
+
+class Compiled(Protocol):
+    """What `search.compiled.Search` offers."""
+
+    refuted: Invalid | None
+
+    def __len__(self) -> int: ...
+    def zones(self) -> Outcome: ...
+    def depth_first(self, meter: Meter, limit: int, *, oldest_first: bool = False) -> Outcome: ...
 
 
 class Answer(NamedTuple):
@@ -34,9 +49,18 @@ def pose(model: Model, operations: Sequence[Op]) -> Problem:
     return Problem(model.narrowed(operations), operations)
 
 
-def quick(problem: Problem, meter: Meter) -> Ways:
-    """The near-linear ways, then a depth-first search that ends soon."""
+def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
+    """The near-linear ways, then a depth-first search that ends soon. Compiled ones give a witness only where it is asked for."""
     yield "prefixes", lambda: prefixes.decide(problem)
+    compiled = _compiled(problem, witness=witness)
+    if compiled is not None:
+        refuted = compiled.refuted
+        if refuted is not None:
+            yield "settling", lambda: refuted
+            return
+        yield "zones", compiled.zones
+        yield "depth first", lambda: compiled.depth_first(meter, max(1 << 15, 4 * len(compiled)))
+        return
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled
@@ -45,11 +69,15 @@ def quick(problem: Problem, meter: Meter) -> Ways:
         yield "depth first", lambda: depth.search(settled, meter, max(1 << 14, 4 * len(settled)))
 
 
-def thorough(problem: Problem, meter: Meter) -> Ways:
+def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The order that measured best: what may soon say valid, what may soon say invalid, then each with more room."""
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled
+        return
+    compiled = _compiled(problem, witness=witness)
+    if compiled is not None:
+        yield from _thorough_compiled(compiled, settled, meter)
         return
     if settled.unanswered:
         yield "depth first", lambda: depth.search(settled, meter, 1 << 16, oldest_first=True)
@@ -62,6 +90,18 @@ def thorough(problem: Problem, meter: Meter) -> Ways:
     yield "depth first", lambda: depth.search(settled, meter, 1 << 18)
     yield "depth first", lambda: depth.search(settled, meter, 1 << 20, oldest_first=True)
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 22)
+
+
+def _thorough_compiled(compiled: Compiled, settled: Problem, meter: Meter) -> Ways:
+    """The same with compiled searches, whose nodes cost a hundredth."""
+    few = max(1 << 17, 8 * len(compiled))
+    yield "depth first", lambda: compiled.depth_first(meter, few, oldest_first=True)
+    if settled.unanswered:
+        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 9)
+        yield "beam of 32", lambda: sweep.beam(settled, meter, 32)
+    yield "depth first", lambda: compiled.depth_first(meter, 4 * few)
+    yield "sweep", lambda: sweep.exact(settled, meter, 1 << 16)
+    yield "depth first", lambda: compiled.depth_first(meter, 1 << 26, oldest_first=True)
 
 
 def refutation(problem: Problem, meter: Meter) -> Ways:
@@ -108,6 +148,19 @@ def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
     problem = pose(model, operations)
     outcome = attempt(quick(problem, meter), meter).outcome
     return attempt(thorough(problem, meter), meter).outcome if isinstance(outcome, GaveUp) else outcome
+
+
+def _compiled(problem: Problem, *, witness: bool) -> Compiled | None:
+    """The compiled ways, where they pay and can be had."""
+    if len(problem) < COMPILED_FROM:
+        return None
+    try:
+        # By name and only now: to import numba takes a second, and whoever can't have it is served all the same.
+        module = importlib.import_module("checker.search.compiled")
+    except ImportError:
+        return None
+    search: Compiled = module.Search(problem, witness=witness)
+    return search
 
 
 def _settled(problem: Problem) -> Problem | Invalid:

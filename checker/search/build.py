@@ -8,19 +8,16 @@ from __future__ import annotations
 import sys
 
 from checker.budget import Budget, Meter
-from checker.fast import compiled_zones
 from checker.models.registers import Register
-from checker.search import arrays, compiled_depth, settling
+from checker.search.compiled import Search
 from checker.search.problem import Problem
 
 
 def build() -> None:
     """Runs every kernel once on a small problem: what is in the cache already costs milliseconds."""
-    form = arrays.of_problem(Problem(Register(), ()))
-    compiled_depth.search(form, None, Meter(Budget()), 1, witness=True)
-    settled = settling.settle(form)
-    assert isinstance(settled, arrays.Arrays)
-    compiled_zones.decide(settled)
+    search = Search(Problem(Register(), ()), witness=True)
+    search.zones()
+    search.depth_first(Meter(Budget()), 1)
 
 
 if __name__ == "__main__":

@@ -407,7 +407,7 @@ def search(
         cursor[_PAUSE] = before + _STEPS_BETWEEN_LOOKS
         status = _search(layout, steps, groups, cursor, memory, nothing, int(not oldest_first))
         held = sum(each.nbytes for each in (*layout, *memory)) + (table.held if table else 0)
-        meter.progress = (int(cursor[_BEST]), len(layout.events))
+        meter.progress = (_place_in_history(arrays, layout, cursor[_BEST] - 1), _place_in_history(arrays, layout, -1))
         meter.spend(int(cursor[_STEPS]) - before, held)
         if status == MISSING:
             assert table is not None
@@ -429,6 +429,13 @@ def search(
             order = np.zeros(len(arrays.invoked), np.int64)
             length = _replay(layout, steps, groups, _cursor(arrays), memory.path, cursor[_TOP], order)
             return Ordered(order[:length])
+
+
+def _place_in_history(arrays: Arrays, layout: Layout, event: int) -> int:
+    if not len(layout.events):
+        return 0
+    number, end = divmod(int(layout.events[event]), 2)
+    return int((arrays.returned if end else arrays.invoked)[number])
 
 
 def _layout_of(arrays: Arrays) -> tuple[Layout | None, Int64]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -11,6 +15,7 @@ import referee
 import simulate
 from test_agreement import LIST_SHAPES, LOCK_SHAPES, REGISTER_SHAPES, STRING_SHAPES
 
+from checker import ways
 from checker.budget import Budget, Meter
 from checker.fast import compiled_zones, zones
 from checker.history import Op
@@ -102,6 +107,64 @@ def test_random_histories_are_judged_as_by_the_definition(model: Model) -> None:
     for seed in range(400):
         operations = simulate.small_history(Random(seed), model)
         assert _disagreements(model, operations) == [], seed
+
+
+@pytest.mark.parametrize("model", [Register(), AppendList(), KeyValueStrings(), Mutex()])
+def test_the_portfolio_of_compiled_ways_judges_as_by_the_definition(
+    monkeypatch: pytest.MonkeyPatch, model: Model
+) -> None:
+    """With each of its ways starved in turn: "so that the next way in line is exercised" (checker.md, section 8)."""
+    monkeypatch.setattr(ways, "COMPILED_FROM", 0)
+    answered = set()
+    for seed in range(200):
+        operations = simulate.small_history(Random(seed), model)
+        problem = ways.pose(model, operations)
+        tried = [*ways.quick(problem, meter()), *ways.thorough(problem, meter())]
+        for starved in ["", *{name for name, _ in tried}]:
+            answer = ways.attempt((way for way in tried if way[0] != starved), meter())
+            if isinstance(answer.outcome, GaveUp):
+                continue
+            answered.add(answer.way)
+            assert isinstance(answer.outcome, Valid) == referee.linearizable(model, operations), (seed, answer.way)
+            if isinstance(answer.outcome, Valid):
+                assert referee.replay(model, operations, answer.outcome.witness) == "", (seed, answer.way)
+    assert {"depth first", "sweep"} <= answered
+
+
+def _in_a_new_process(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+_CHECKED = """
+import sys
+{before}
+from random import Random
+import simulate
+from checker import check, make_model
+history = simulate.register_history(Random(1), operations={operations}, clients=4, unanswered=0.05, values=3)
+verdict = check(history, make_model("register"), workers=1)
+print(verdict.verdict, sys.modules.get("numba") is not None, sys.modules.get("checker.search.compiled") is not None)
+"""
+
+
+def test_small_histories_are_decided_without_loading_compiled_code() -> None:
+    """Issue 4, row 15: "under 200 operations plain Python, no numba import"."""
+    assert _in_a_new_process(_CHECKED.format(before="", operations=150)) == "valid False False"
+    assert _in_a_new_process(_CHECKED.format(before="", operations=300)) == "valid True True"
+
+
+def test_without_numba_the_plain_twins_answer() -> None:
+    hidden = "sys.modules['numba'] = None"
+    assert _in_a_new_process(_CHECKED.format(before=hidden, operations=300)) == "valid False False"
 
 
 def test_what_is_settled_is_what_the_twin_settles_and_zones_answer_where_their_twin_does() -> None:
