@@ -14,8 +14,10 @@ import atomic
 import referee
 import simulate
 import test_agreement
+import test_compiled
 import test_history
 import test_models
+import test_traps
 import test_verdicts
 
 from checker import History, Op, check
@@ -34,6 +36,7 @@ from checker.verdict import GaveUp, Valid
 def _agreement(model: Model, histories: Iterator[list[Op]]) -> Iterator[str]:
     for operations in histories:
         yield from test_agreement.disagreements(model, operations)
+        yield from test_compiled.disagreements(model, operations)
 
 
 def _random(model: Model, count: int) -> Iterator[str]:
@@ -42,8 +45,13 @@ def _random(model: Model, count: int) -> Iterator[str]:
 
 def registers() -> Iterator[str]:
     """Random registers with repeated values, then crowded ones."""
-    yield from _random(Register(), 250)
-    yield from _agreement(Register(), (crowded(Random(seed)) for seed in range(1500)))
+    yield from _random(Register(), 150)
+    yield from _agreement(Register(), (crowded(Random(seed)) for seed in range(400)))
+
+
+def traps() -> Iterator[str]:
+    """Histories that are known to need a condition each."""
+    yield from _agreement(Register(), map(test_traps.placed, test_traps.TRAPS.values()))
 
 
 def crowded(draw: Random) -> list[Op]:
@@ -58,13 +66,14 @@ def crowded(draw: Random) -> list[Op]:
             "cas": [draw.choice([None, 1, 2]), draw.randint(1, 3)],
         }[kind]
         lost = kind != "read" and draw.random() < 0.3
+        failed = kind == "cas" and draw.random() < 0.1
         operations.append(
             Op(
                 process=number,
                 f=kind,
                 value=value,
                 result=draw.choice([None, 1, 2, 3]) if kind == "read" else None,
-                type="info" if lost else "ok",
+                type="fail" if failed else "info" if lost else "ok",
                 invoked=0,
                 invoke_time=begin,
                 return_time=begin + draw.randrange(1, 14),
@@ -77,7 +86,7 @@ def unique() -> Iterator[str]:
     """Registers whose values are used once: what the near-linear way decides."""
     shapes = [("write", 1, None), ("cas", [1, 2], None), ("cas", [2, 1], None), ("read", None, 1), ("read", None, 2)]
     yield from _small(Register(), shapes, 2)
-    for seed in range(400):
+    for seed in range(250):
         draw = Random(seed)
         yield from _agreement(Register(), iter([unique_values(draw)]))
 
@@ -105,7 +114,9 @@ def locks() -> Iterator[str]:
 def _small(model: Model, shapes: list[simulate.Shape], count: int) -> Iterator[str]:
     for spans in simulate.interleavings(count):
         for chosen in itertools.product(shapes, repeat=count):
-            yield from test_agreement.disagreements(model, simulate.placed(chosen, spans))
+            operations = simulate.placed(chosen, spans)
+            yield from test_agreement.disagreements(model, operations)
+            yield from test_compiled.disagreements(model, operations)
 
 
 def limits() -> Iterator[str]:
@@ -157,7 +168,7 @@ def _passes(test: Callable[[], None]) -> Iterator[str]:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     part.__name__: part
-    for part in (values, stamps, keys, declarations, beam, limits, unique, registers, lists, strings, locks)
+    for part in (traps, values, stamps, keys, declarations, beam, limits, unique, registers, lists, strings, locks)
 }
 
 

@@ -42,11 +42,11 @@ TWINS = [
         "only the last producer of a value must have happened (reduction 6)",
     ),
     Mutant(
-        "an unanswered operation forced before the latest of those who ask",
+        "an unanswered operation forced before those who ask were invoked",
         _REDUCTIONS,
-        "returned[number] < returned[first[value]]",
-        "returned[number] > returned[first[value]]",
-        "it took effect before the earliest return of those who ask for its value (reduction 6)",
+        "returned[number] = returned[asker]",
+        "returned[number] = problem.invoked[asker]",
+        "it took effect before the earliest *return* of those who ask for its value (reduction 6)",
     ),
     Mutant(
         "the initial value is no producer",
@@ -105,6 +105,7 @@ TWINS = [
         "any(all(map(le, rival, used)) for rival in rivals[:_COMPARISONS])",
         "any(all(map(le, used, rival)) for rival in rivals[:_COMPARISONS])",
         "whoever has more left can repeat any continuation, not the other way round (reduction 2)",
+        "traps",
     ),
     Mutant(
         "depth first: nodes told apart without the unanswered operations used",
@@ -112,6 +113,7 @@ TWINS = [
         "if used in rivals or any(",
         "if rivals or any(",
         "a node that has more unanswered operations left can succeed where another one failed",
+        "traps",
     ),
     Mutant(
         "depth first: unanswered operations never take effect",
@@ -143,11 +145,11 @@ TWINS = [
         "only operations that leave *every* state unchanged may go at once (reduction 1)",
     ),
     Mutant(
-        "sweep: dominance the other way round",
+        "sweep: unanswered operations of all classes count as one",
         _SWEEP,
         "return all(mine <= other for mine, other in zip(used, weak_used, strict=True))",
-        "return all(mine >= other for mine, other in zip(used, weak_used, strict=True))",
-        "the configuration that has used less must be kept (reduction 2)",
+        "return sum(used) <= sum(weak_used)",
+        "who used fewer in all may have used up the one class that is needed (reduction 2)",
     ),
     Mutant(
         "sweep: marks of the weaker configuration do not count",
@@ -155,6 +157,7 @@ TWINS = [
         "        if weak_marked & ~weak_done & ~done & ~marked:\n            return False\n",
         "",
         "a configuration that may discharge a write for free is not dominated by one that may not (reduction 3)",
+        "traps",
     ),
     Mutant(
         "sweep: done writes dominate",
@@ -162,6 +165,7 @@ TWINS = [
         "if differ & ~((differ & marked & ~done) | (differ & done & readers)):",
         "if differ & ~((differ & marked & ~done) | (differ & done)):",
         "a write that is done can't be used again; one that is not may still bring its value (reduction 3)",
+        "traps",
     ),
     Mutant(
         "sweep: every update is marked as hidden",
@@ -178,18 +182,12 @@ TWINS = [
         "a write is hidden only behind a blind one: right before a cas it would change what that sees (reduction 3)",
     ),
     Mutant(
-        "sweep: twins swapped although the earlier one is marked",
-        _SWEEP,
-        "and (not marked & other_bit or marked & bit)",
-        "",
-        "the place of a marked write may lie in the past, where the other one may not have been open (reductions 3 and 4)",
-    ),
-    Mutant(
         "sweep: an unanswered write of the present value hides nothing",
         _SWEEP,
         "hides = blind and bool(sweep.blind & ~(done | marked))",
         "hides = False",
         "1; write 2 beside an info write 1 and cas(1, 3); read 3 needs write 2, write 1, cas, read",
+        "traps",
     ),
     Mutant(
         "sweep: unanswered operations before their open twins",

@@ -65,7 +65,7 @@ def _of_all(outcome: Ordered | Refuted | GaveUp, form: Arrays) -> Ordered | Refu
     return outcome
 
 
-def _disagreements(model: Model, operations: Sequence[Op]) -> list[str]:
+def disagreements(model: Model, operations: Sequence[Op]) -> list[str]:
     problem = Problem(model, operations)
     expected = referee.linearizable(model, operations)
     wrong = []
@@ -98,7 +98,7 @@ def test_small_histories_are_judged_as_by_the_definition(
     every = itertools.product(simulate.interleavings(count), itertools.product(shapes, repeat=count))
     for spans, chosen in itertools.islice(every, 0, None, one_in):
         operations = simulate.placed(chosen, spans)
-        assert _disagreements(model, operations) == [], operations
+        assert disagreements(model, operations) == [], operations
 
 
 @pytest.mark.parametrize("model", [Register(), AppendList(), KeyValueStrings(), Mutex()])
@@ -106,7 +106,7 @@ def test_random_histories_are_judged_as_by_the_definition(model: Model) -> None:
     """Up to nine operations with equal stamps, repeated values, unanswered operations and refused cas."""
     for seed in range(400):
         operations = simulate.small_history(Random(seed), model)
-        assert _disagreements(model, operations) == [], seed
+        assert disagreements(model, operations) == [], seed
 
 
 @pytest.mark.parametrize("model", [Register(), AppendList(), KeyValueStrings(), Mutex()])
