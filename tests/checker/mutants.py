@@ -150,6 +150,7 @@ TWINS = [
         "return all(mine <= other for mine, other in zip(used, weak_used, strict=True))",
         "return sum(used) <= sum(weak_used)",
         "who used fewer in all may have used up the one class that is needed (reduction 2)",
+        "traps",
     ),
     Mutant(
         "sweep: marks of the weaker configuration do not count",
@@ -195,6 +196,7 @@ TWINS = [
         "            if any(not bit & (done | marked) for bit in self._twins.get(klass, {}).values()):\n",
         "            if klass in self._twins:\n",
         "once the open twin is done an unanswered one may still be needed (reduction 4)",
+        "traps",
     ),
     Mutant(
         "sweep: more unanswered operations than there are",

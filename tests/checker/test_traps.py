@@ -68,6 +68,23 @@ TRAPS: dict[str, list[Step]] = {
         ("read", 2, 4, 7),
         ("read", 1, 8, 10),
     ],
+    # 3 was reached by the write or by the two cas; from 4 only the write reaches it again (reduction 2).
+    "fewer unanswered operations in all, but the one that is needed": [
+        ("write", 1, 0, 1),
+        ("write", 3, 2, None),
+        ("cas", [1, 2], 3, None),
+        ("cas", [2, 3], 4, None),
+        ("read", 3, 5, 6),
+        ("write", 4, 7, 8),
+        ("read", 3, 9, 10),
+    ],
+    # The write that returns brings 2 for the cas, the unanswered one brings it for the read (reduction 4).
+    "an unanswered twin after one that is done": [
+        ("write", 2, 4, None),
+        ("cas", [2, 1], 8, 10),
+        ("write", 2, 9, 16),
+        ("read", 2, 12, 14),
+    ],
     # The write of 3 can hide behind the write of 1, not behind the cas.
     "a cas hides nothing": [
         ("write", 1, 0, 1),
