@@ -126,5 +126,7 @@ class ColumnsBuilder:
         return Columns(names=list(self.names), values=self.values, **arrays), order  # type: ignore[arg-type]
 
     def _taken(self, name: str) -> Integers | None:
+        if name not in self.columns:
+            return None
         column: Integers = np.frombuffer(self.columns.pop(name), dtype=np.int8 if name == "type" else np.int64)
         return None if name in OPTIONAL and not column.any() else column

@@ -352,10 +352,15 @@ class History:
 
         An invocation without a completion becomes `info`. Raises `HistoryError` on what is not well formed.
         """
+        numbers: Iterable[int | None] = range(1, NEVER) if lines is None else lines
+        return History.paired(zip(numbers, events, strict=False))
+
+    @staticmethod
+    def paired(numbered: Iterable[tuple[int | None, Mapping[str, Any]]]) -> History:
+        """Pairs events, each with its line; see `from_events`."""
         pairing = Pairing()
         builder = HistoryBuilder()
-        numbers: Iterator[int | None] = iter(lines) if lines is not None else iter(range(1, 1 << 62))
-        for event, line in zip(events, numbers, strict=False):
+        for line, event in numbered:
             op = pairing.take(event, line)
             if op is not None:
                 builder.add(op)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from array import array
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeAlias
 
@@ -56,6 +55,10 @@ def thaw(frozen: Hashable) -> Any:
     return frozenset(frozen[1]) if frozen and frozen[0] is Shape.SET else [thaw(item) for item in frozen]
 
 
+_SINGLE = frozenset({int, str, float, bool, type(None), Truth})
+_CONTAINERS = (list, tuple, Mapping, set, frozenset)
+
+
 class Values:
     """A table of values: `code` gives a value its number, `values[code]` gives the value back as it first came.
 
@@ -64,55 +67,87 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self._objects: list[Any] = [None]
         self._codes: dict[Hashable, int] = {None: NOTHING_CODE}
-        self._first = array("q", [-1])
-        self._second = array("q", [-1])
+        # Lists of two, such as those of cas, are kept as the codes of their elements in one number: a third of the memory.
+        self._pair_codes: dict[int, int] = {}
+        self._objects: list[Any] = [None]
+        self._packed = bytearray(1)
+        self._others: dict[int, tuple[int, int]] = {}
         self._nested: list[int] = []
 
     def __len__(self) -> int:
         return len(self._objects)
 
     def __getitem__(self, code: int) -> Any:
-        return self._objects[code]
+        value = self._objects[code]
+        return [self._objects[value >> _HALF], self._objects[value & _LOW]] if self._packed[code] else value
 
     def code(self, value: Any) -> int:
         """The code of a value, a new one if it never came before. Raises `TypeError` for what can't be hashed."""
         kind = type(value)
-        frozen = value if kind is int or kind is str else freeze(value)
+        if kind is int or kind is str:
+            code = self._codes.get(value)
+            return self._new(value, value) if code is None else code
+        if (kind is list or kind is tuple) and len(value) == 2 and _is_single(value[0]) and _is_single(value[1]):
+            number = self.code(value[0]) << _HALF | self.code(value[1])
+            code = self._pair_codes.get(number)
+            return self._new_pair(number, value) if code is None else code
+        frozen = freeze(value)
         code = self._codes.get(frozen)
         return self._new(frozen, value) if code is None else code
 
     def find(self, value: Any) -> int | None:
         """The code of a value if it ever came."""
+        if isinstance(value, list | tuple) and len(value) == 2 and _is_single(value[0]) and _is_single(value[1]):
+            first, second = self.find(value[0]), self.find(value[1])
+            return None if first is None or second is None else self._pair_codes.get(first << _HALF | second)
         return self._codes.get(freeze(value))
 
     def frozen(self, code: int) -> Hashable:
         """The frozen twin of the value of a code."""
-        return freeze(self._objects[code])
+        return freeze(self[code])
 
     def pairs(self) -> tuple[Integers, Integers]:
         """By code: the codes of the first and of the second element of a list of exactly two, -1 for all other values.
 
         Elements have codes of their own: for a cas [expected, new] these are the codes of the states.
         """
-        nested, self._nested = self._nested, []
-        while nested:
-            for code in nested:
-                first, second = self._objects[code]
-                self._first[code], self._second[code] = self.code(first), self.code(second)
+        while self._nested:
             nested, self._nested = self._nested, []
-        return np.array(self._first, dtype=np.int64), np.array(self._second, dtype=np.int64)
+            for code in nested:
+                one, other = self._objects[code]
+                self._others[code] = self.code(one), self.code(other)
+        first = np.full(len(self), -1, dtype=np.int64)
+        second = first.copy()
+        codes = np.flatnonzero(np.frombuffer(self._packed, dtype=np.uint8))
+        numbers = np.fromiter((self._objects[code] for code in codes.tolist()), dtype=np.int64, count=len(codes))
+        first[codes] = numbers >> _HALF
+        second[codes] = numbers & _LOW
+        for code, (one, other) in self._others.items():
+            first[code], second[code] = one, other
+        return first, second
 
     def _new(self, frozen: Hashable, value: Any) -> int:
         code = self._codes[frozen] = len(self._objects)
         self._objects.append(value)
-        self._first.append(-1)
-        self._second.append(-1)
+        self._packed.append(0)
         if isinstance(value, list | tuple) and len(value) == 2:
-            if any(isinstance(item, list | tuple | Mapping | set | frozenset) for item in value):
-                # Lists in lists wait until somebody asks: of the steps of transactions nobody does, and they are many.
-                self._nested.append(code)
-            else:
-                self._first[code], self._second[code] = self.code(value[0]), self.code(value[1])
+            self._nested.append(code)  # lists in lists wait until somebody asks: steps of transactions are many
         return code
+
+    def _new_pair(self, number: int, value: Any) -> int:
+        code = self._pair_codes[number] = len(self._objects)
+        packed = isinstance(value, list) and not any(isinstance(item, Truth) for item in value)
+        self._objects.append(number if packed else value)
+        self._packed.append(packed)
+        if not packed:
+            self._nested.append(code)
+        return code
+
+
+_HALF = 32
+_LOW = (1 << _HALF) - 1
+
+
+def _is_single(value: Any) -> bool:
+    return type(value) in _SINGLE or not isinstance(value, _CONTAINERS)

@@ -93,7 +93,7 @@ def test_porcupine_kv_logs_are_read() -> None:
         (EDN_VECTOR.replace(", :value 1}]", ", :value}]"), 2, "a map with a key that has no value"),
         (EDN_VECTOR + "{:process 0}", 3, "text after the end of the history"),
         (EDN_VECTOR.replace(":type :ok", ":type :okay"), 2, "unknown type 'okay'"),
-        ("{:process 0}}", 1, "closes nothing"),
+        ("{:process 0, :type :invoke, :f :read}}", 1, "closes nothing"),
         ("{:process 0, :type :invoke, :f :write, :value 1}\n{:process 0, :type :invoke, :f :read}", 2, "is still open"),
         (ELLE_CLI[:-1], 2, "expected ']' at the end of the array"),
         (ELLE_CLI[:-10], 2, "the last object does not end"),

@@ -1,0 +1,279 @@
+"""Jepsen's histories: EDN in its many shapes, and the lines of its logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any
+
+from msgspec import UNSET
+
+from checker.columns import Columns
+from checker.formats.edn import EdnError, read_forms
+from checker.formats.quick import DoubtfulError, Event, QuickPairing
+from checker.formats.reading import Numbered, TornError, is_transaction
+from checker.formats.source import Source
+from checker.history import INVOKE, NEMESIS, HistoryError
+
+LOG_START = re.compile(r"^[^\[{(]*\b(?:INFO|WARN|DEBUG|ERROR)\b")
+_LOG_LINE = re.compile(r"^.*?\b(?:INFO|WARN|DEBUG|ERROR)\b.*? - (?P<process>\S+)\s+:(?P<rest>\S.*)$")
+
+
+def edn_events(text: str) -> Numbered:
+    """EDN maps, in a vector or list or one after the other. Raises `HistoryError`, `TornError`."""
+    try:
+        yield from read_forms(text)
+    except EdnError as error:
+        if error.at_end:
+            raise TornError(error.line, str(error)) from None
+        raise HistoryError(f"not EDN: {error}", error.line) from None
+
+
+def log_events(text: str) -> Numbered:
+    """Log lines such as `INFO  jepsen.util - 0 :invoke :read nil`; other lines of the log are passed over."""
+    lines = text.split("\n")
+    found = False
+    for number, line in enumerate(lines, 1):
+        match = _LOG_LINE.match(line)
+        if match is None or not match["process"].isdigit():
+            if number == len(lines) and line and LOG_START.match(line):
+                raise TornError(number, f"expected a whole log line, this is {line[:40]!r}")
+            continue
+        parts = match["rest"].split(None, 2)
+        try:
+            ((_, value),) = read_forms(f"[{parts[2]}]")
+        except (EdnError, IndexError, ValueError):
+            what = f"expected ':type :f value' after the process, this is {match['rest'][:40]!r}"
+            if number == len(lines):
+                raise TornError(number, what) from None
+            raise HistoryError(what, number) from None
+        found = True
+        yield number, {"process": int(match["process"]), "type": parts[0], "f": parts[1], "value": value}
+    if text.strip() and not found:
+        raise HistoryError(
+            "no event in the whole log, expected lines such as 'INFO  jepsen.util - 0 :invoke :read nil'", 1
+        )
+
+
+_BLANK = r"[\s,]+"
+_WORD = r'[^\s,{}\[\]()"\\;#]+'
+_FORM = rf'"[^"\\]*"|\[[^{{}}()"\\;#]*\]|{_WORD}'
+_WHAT = {
+    "type": r":(invoke|ok|fail|info)",
+    "process": r"(-?[0-9]{1,18}|:nemesis)",
+    "f": rf":({_WORD})",
+    "index": r"(-?[0-9]{1,18})",
+    "time": r"(-?[0-9]{1,18})",
+}
+_KEY = re.compile(rf"[\s,]*:({_WORD}){_BLANK}")
+_FIELDS = frozenset(Event.__struct_fields__)
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_TOKENS = re.compile(rf"[\[\]]|{_WORD}")
+_SIMPLE = re.compile(rf'"[^"\\]*"|{_WORD}')
+_WORDS = {"nil": None, "true": True, "false": False}
+_TAG = "#jepsen.history.Op"
+_NAMES = ("node", "op", "workload")
+_NEVER_SEEN = object()
+_SHORT = 40
+_SHAPES = 16
+_KNOWN_TEXTS = 1 << 14
+
+
+def quick(source: Source) -> Columns:
+    """The columns of a usual history, one map a line. Raises `DoubtfulError` where the general reader has to look."""
+    pairing = QuickPairing()
+    reader = _LineReader()
+    first = 1
+    for block in source.blocks():
+        try:
+            lines = block.decode().split("\n")
+        except UnicodeDecodeError:
+            raise DoubtfulError from None
+        if b"\0" in block:
+            raise DoubtfulError
+        events, numbers = [], []
+        for number, line in enumerate(lines, first):
+            text = line.strip().removeprefix(_TAG)
+            if text and text[0] != ";":
+                events.append(reader.event(text))
+                numbers.append(number)
+        pairing.take(events, numbers)
+        first += len(lines) - 1
+    return pairing.finish()
+
+
+class _Shape:
+    """What lines with the same keys in the same order are like: their pattern, and which group of it holds what.
+
+    The last group is empty: it stands for what these lines do not have.
+    """
+
+    def __init__(self, names: Sequence[str], parts: Sequence[str]) -> None:
+        self.match = re.compile(rf"\{{[\s,]*{_BLANK.join(parts)}[\s,]*\}}()").fullmatch
+        places = {name: place for place, name in enumerate(names)}
+        self.type, self.process, self.f, self.value, self.index, self.time = (
+            places.get(name, len(names)) for name in ("type", "process", "f", "value", "index", "time")
+        )
+        self.more = [(name, places[name]) for name in ("key", "error", "node", "op", "workload") if name in places]
+
+
+class _LineReader:
+    """Reads lines of a few shapes, as one program writes them."""
+
+    def __init__(self) -> None:
+        self._shapes: list[_Shape] = []
+        self._known: dict[str, Any] = {"": None, **_WORDS}
+
+    def event(self, line: str) -> Event:
+        """The event in a line. Raises `DoubtfulError`."""
+        for place, shape in enumerate(self._shapes):
+            match = shape.match(line)
+            if match is not None:
+                if place > 1:
+                    self._shapes.insert(0, self._shapes.pop(place))
+                return self._made(shape, match.groups())
+        return self._unknown(line)
+
+    def _made(self, shape: _Shape, texts: Sequence[str]) -> Event:
+        """An event of the texts of its fields."""
+        process, text, index, time = texts[shape.process], texts[shape.value], texts[shape.index], texts[shape.time]
+        value = self._known.get(text, _NEVER_SEEN)
+        event = Event(
+            texts[shape.type],
+            NEMESIS if process == ":nemesis" else int(process),
+            texts[shape.f] or UNSET,
+            None,
+            self._value(text) if value is _NEVER_SEEN else value,
+            index=int(index) if index else None,
+            time=int(time) if time and time != "-1" else None,
+        )
+        for name, place in shape.more:
+            value = self._known.get(texts[place], _NEVER_SEEN)
+            value = self._value(texts[place]) if value is _NEVER_SEEN else value
+            if name in _NAMES:
+                value = _name(value)
+            setattr(event, name, value)
+        return _called(event) if event.f is UNSET else event
+
+    def _value(self, text: str) -> Any:
+        """The value of a text that is not known yet."""
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        value = _read(text)
+        if len(text) < _SHORT and len(self._known) < _KNOWN_TEXTS:
+            self._known[text] = value
+        return value
+
+    def _unknown(self, line: str) -> Event:
+        """An event of a shape that never came before: the shape is kept, or the line is read in the general way."""
+        shape = _shape(line) if len(self._shapes) < _SHAPES else None
+        match = None if shape is None else shape.match(line)
+        if shape is not None and match is not None:
+            self._shapes.append(shape)
+            return self._made(shape, match.groups())
+        return _general_event(_general(line))
+
+
+def _shape(line: str) -> _Shape | None:
+    """The shape of a line; None if it has no simple one."""
+    names: list[str] = []
+    parts = []
+    position = 1
+    while (key := _KEY.match(line, position)) is not None:
+        end = _end_of_form(line, key.end())
+        if end is None or key[1] in names:
+            return None
+        names.append(key[1])
+        parts.append(rf":{re.escape(key[1])}{_BLANK}{_WHAT.get(key[1], f'({_FORM})')}")
+        position = end
+    return _Shape(names, parts) if {"type", "process"} <= set(names) and not {"i", "t"} & set(names) else None
+
+
+def _end_of_form(line: str, start: int) -> int | None:
+    """Where the form ends that begins here; None for what the patterns of shapes do not hold."""
+    if not line.startswith("[", start):
+        match = _SIMPLE.match(line, start)
+        return None if match is None else match.end()
+    depth = 0
+    for position in range(start, len(line)):
+        depth += (line[position] == "[") - (line[position] == "]")
+        if not depth:
+            return position + 1
+    return None
+
+
+def _read(text: str) -> Any:
+    """The value of a text in which strings, maps and the like stand alone, if at all. Raises `DoubtfulError`."""
+    if text[0] != "[":
+        return _general(text)
+    outer: list[list[Any]] = []
+    items: list[Any] = []
+    for part in _TOKENS.findall(text):
+        if part == "[":
+            outer.append(items)
+            items = []
+        elif part == "]":
+            if not outer:
+                raise DoubtfulError
+            inner, items = items, outer.pop()
+            items.append(inner)
+        elif _INTEGER.fullmatch(part):
+            items.append(int(part))
+        elif part[0] == ":":
+            items.append(part)
+        else:
+            items.append(_WORDS[part] if part in _WORDS else _general(part))
+    if outer or len(items) != 1:
+        raise DoubtfulError
+    return items[0]
+
+
+def _general(text: str) -> Any:
+    """The one form of a text, read in the general way. Raises `DoubtfulError`."""
+    try:
+        forms = [form for _, form in read_forms(f"[{text}\n]")]
+    except (ValueError, RecursionError):
+        raise DoubtfulError from None
+    if len(forms) != 1:
+        raise DoubtfulError
+    return forms[0]
+
+
+def _called(event: Event) -> Event:
+    """An event without a function: an invocation is one of a transaction, as in Elle's histories. Raises `DoubtfulError`."""
+    if event.type == INVOKE and event.process != NEMESIS:
+        if not is_transaction(event.value):
+            raise DoubtfulError
+        event.f = "txn"
+    return event
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise DoubtfulError
+    return value.removeprefix(":")
+
+
+def _general_event(value: Any) -> Event:
+    """An event that was read in the general way. Raises `DoubtfulError` where a field of it is not of the usual kind."""
+    if not isinstance(value, dict):
+        raise DoubtfulError
+    fields = {str(key).removeprefix(":"): item for key, item in value.items()}
+    for name in ("type", "f", "process", *_NAMES):
+        if isinstance(fields.get(name), str):
+            fields[name] = fields[name].removeprefix(":")
+    if fields.get("process") == NEMESIS:
+        return Event(INVOKE, NEMESIS)
+    if fields.get("time") == -1:
+        fields["time"] = None
+    if not (
+        type(fields.get("process")) is int
+        and isinstance(fields.get("type"), str)
+        and not {"i", "t"} & fields.keys()
+        and all(type(fields.get(name)) in {int, NoneType} for name in ("index", "time"))
+        and all(isinstance(fields.get(name, ""), str) for name in ("f", *_NAMES))
+    ):
+        raise DoubtfulError
+    event = Event(**{name: item for name, item in fields.items() if name in _FIELDS})
+    return _called(event) if event.f is UNSET else event
