@@ -43,11 +43,13 @@ from checker.history import History, HistoryError, Op
 from checker.models.base import Model, ModelError
 from checker.models.catalog import MODELS, make_model
 from checker.recorder import HistoryWriter
+from checker.streaming import Checker
 from checker.verdict import Verdict
 
 __all__ = [
     "MODELS",
     "Budget",
+    "Checker",
     "History",
     "HistoryError",
     "HistoryWriter",

@@ -7,7 +7,7 @@ other declarations only make checks faster, and tests hold each of them against 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -86,7 +86,7 @@ class Model:
         return ""
 
 
-def require_known(history: History, model: Model) -> None:
+def require_known(history: Iterable[Op], model: Model) -> None:
     """Raises `HistoryError` for the first operation that the model does not know or whose value it can't take."""
     for op in history:
         if op.f not in model.functions:

@@ -89,7 +89,7 @@ class Problem:
 
     @cached_property
     def kinds(self) -> list[Kind]:
-        return [_kind(self.model, op) for op in self.operations]
+        return [kind_of(self.model, op) for op in self.operations]
 
     @cached_property
     def transitions(self) -> Transitions:
@@ -144,7 +144,8 @@ def matters(model: Model, op: Op) -> bool:
     return op.type != INFO or not model.readonly(op)
 
 
-def _kind(model: Model, op: Op) -> Kind:
+def kind_of(model: Model, op: Op) -> Kind:
+    """What an operation can do, by the declarations of its model."""
     if model.readonly(op):
         return Kind.READER
     return Kind.BLIND if model.blind(op) else Kind.OTHER

@@ -113,28 +113,35 @@ class Sweep:
         """Sweeps to the end, or to the first event that nothing explains, or until the frontier outgrows its limit."""
         returned = self.problem.returned
         for place, end, number in self.problem.events:
-            if not end:
-                if returned[number] == NEVER:
-                    self.available[self.problem.classes[number]] += 1
-                else:
-                    self._invoke(number)
-                continue
-            self.meter.progress = (place, self.problem.events[-1][0])
-            after = self._return(number)
-            if after is None:
-                reason = f"more than {self.limit:,} configurations at event {place:,} of {self.problem.events[-1][0]:,}"
-                return Stopped(place, self.frontier, reason=reason)
-            if not after:
-                return Stopped(place, self.frontier, number, frozenset(self.closure), self.truncated)
-            self._close(number)
-            self.frontier = self._pruned(after)
+            if end:
+                self.meter.progress = (place, self.problem.events[-1][0])
+                stopped = self.take_return(place, number)
+                if stopped is not None:
+                    return stopped
+            elif returned[number] == NEVER:
+                self.available[self.problem.classes[number]] += 1
+            else:
+                self.invoke(number)
         return Stopped(len(self.problem.events), self.frontier, truncated=self.truncated)
+
+    def take_return(self, place: int, number: int) -> Stopped | None:
+        """Takes the return of an operation; where it ends if nothing explains that, or if the frontier outgrows its limit."""
+        after = self._return(number)
+        if after is None:
+            reason = f"more than {self.limit:,} configurations at event {place:,}"
+            return Stopped(place, self.frontier, reason=reason)
+        if not after:
+            return Stopped(place, self.frontier, number, frozenset(self.closure), self.truncated)
+        self._close(number)
+        self.frontier = self._pruned(after)
+        return None
 
     def witness(self, stopped: Stopped) -> tuple[Op, ...]:
         """An order that leads to some configuration of the frontier."""
         return self.problem.named(order_of(self.problem, next(iter(stopped.frontier.values()))))
 
-    def _invoke(self, number: int) -> None:
+    def invoke(self, number: int) -> None:
+        """Takes the invocation of an operation that will return."""
         taken = sum(self.bits.values())
         bit = self.bits[number] = ~taken & (taken + 1)
         kind = self.problem.kinds[number]

@@ -1,0 +1,231 @@
+"""A history that is checked while it grows: the same verdict as of the whole, at the first impossible event, in little memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+import simulate
+
+from checker import Budget, Checker, History, HistoryError, Model, Op, Verdict, check, make_model, streaming
+from checker.models.lists import AppendList
+from checker.models.locks import Mutex
+from checker.models.registers import Register
+from checker.models.strings import KeyValueStrings
+
+
+def events_of(ops: Sequence[Op], draw: Random) -> list[dict[str, Any]]:
+    """The events of operations; of those that never returned some say so at some time, the others never."""
+    found: list[tuple[float, dict[str, Any]]] = []
+    for op in ops:
+        asked = {"process": op.process, "f": op.f, "key": op.key, "value": op.value}
+        found.append((op.invoked, {**asked, "type": "invoke"}))
+        if op.returned is not None:
+            found.append((op.returned, {**asked, "type": op.type, "value": op.result, "error": op.error}))
+        elif draw.random() < 0.5:
+            found.append((op.invoked + draw.randint(0, 20) + 0.5, {**asked, "type": "info"}))
+    return [event for _, event in sorted(found, key=lambda each: each[0])]
+
+
+def streamed(model: Model, events: list[dict[str, Any]]) -> tuple[Verdict, Verdict | None]:
+    """The verdict in the end, and the one that was proved before."""
+    checker = Checker(model, Budget(seconds=None))
+    early = None
+    for event in events:
+        early = checker.feed(event)
+    return checker.finish(), early
+
+
+def impossible(verdict: Verdict) -> Any:
+    return verdict.first_impossible and (
+        verdict.key,
+        verdict.first_impossible["process"],
+        verdict.first_impossible["f"],
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Register(), Mutex(), AppendList(), KeyValueStrings()],
+    ids=lambda model: model.name or type(model).__name__,
+)
+def test_a_stream_ends_with_the_verdict_of_the_whole_at_the_same_first_impossible_event(model: Model) -> None:
+    """Task: "same verdict on thousands of seeded random histories, also invalid at the same first impossible event"."""
+    seen = {"valid": 0, "invalid": 0, "early": 0}
+    for seed in range(600):
+        draw = Random(seed)
+        events = events_of(simulate.small_history(draw, model), draw)
+        whole = check(History.from_events(events), model, Budget(seconds=None), workers=1)
+        told, early = streamed(model, events)
+        assert told.verdict == whole.verdict, seed
+        assert impossible(told) == impossible(whole), seed
+        assert told.operations == whole.operations or whole.verdict == "invalid"
+        if early is not None:
+            assert impossible(early) == impossible(whole), seed
+            seen["early"] += 1
+        seen[whole.verdict] += 1
+    assert min(seen.values()) > 50
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_long_histories_of_many_clients_and_keys(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the places where what is no longer needed is forgotten."""
+    monkeypatch.setattr("checker.search.online._FORGET_AFTER", 16)
+    monkeypatch.setattr("checker.search.online._PATIENCE", 50)  # of operations that never say that they are unanswered
+    history = simulate.register_history(
+        Random(seed), operations=800, clients=6, unanswered=0.02, values=seed % 3 * 3, keys=2
+    )
+    stale = simulate.stale_read(Random(seed), history) if seed % 3 == 0 else None
+    events = events_of((stale or history).operations, Random(seed))
+    told, early = streamed(make_model("cas-register"), events)
+    assert told.verdict == ("invalid" if stale else "valid")
+    assert (early is not None) == (stale is not None)
+    if stale:
+        assert impossible(told) == impossible(check(stale, make_model("cas-register")))
+        assert told.core
+    else:
+        assert told.way == "online sweep"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lists_of_many_clients_stream_by_the_chain_of_their_reads(seed: int) -> None:
+    """checker.md: "k concurrent appends have k! states"; the chain has one."""
+    history = simulate.list_history(Random(seed), operations=400, clients=20, unanswered=0.05)
+    model = make_model("append")
+    told, early = streamed(model, events_of(history.operations, Random(seed)))
+    assert (told.verdict, told.way, early) == ("valid", "growing prefixes", None)
+    reads = [number for number, op in enumerate(history.operations) if op.f == "read" and op.result and op.type == "ok"]
+    ops = list(history.operations)
+    number = reads[len(reads) // 2]
+    ops[number] = Op(
+        **{name: getattr(ops[number], name) for name in ops[number].__struct_fields__}
+        | {"result": ops[number].result[:-1]}
+    )
+    events = events_of(ops, Random(seed))
+    whole = check(History.from_events(events), model)
+    told, early = streamed(model, events)
+    assert told.verdict == whole.verdict
+    assert impossible(told) == impossible(whole)
+
+
+def endless(operations: int) -> Iterator[dict[str, Any]]:
+    """Three clients that write and read one register, one value after the other."""
+    for number in range(operations):
+        for process in range(3):
+            yield {"process": process, "type": "invoke", "f": "write", "value": 3 * number + process}
+        for process in range(3):
+            yield {"process": process, "type": "ok", "f": "write"}
+        yield {"process": 0, "type": "invoke", "f": "read"}
+        yield {"process": 0, "type": "ok", "f": "read", "value": 3 * number + number % 3}
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_what_is_open() -> None:
+    """Issue: "memory bounded by open operations and unresolved window"."""
+    checker = Checker(make_model("register"), Budget(seconds=None, bytes=1_000_000))
+    peaks = []
+    tracemalloc.start()
+    try:
+        for number, event in enumerate(endless(3_000)):
+            assert checker.feed(event) is None
+            if number % 8_000 == 7_999:
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.reset_peak()
+    finally:
+        tracemalloc.stop()
+    assert max(peaks) < 2_000_000
+    assert peaks[-1] < 1.2 * peaks[0]
+    assert (checker.finish().verdict, checker.lag) == ("valid", 0)
+
+
+def test_what_was_not_kept_is_still_judged_and_told_in_fewer_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checker.search.online._FORGET_AFTER", 16)
+    checker = Checker(make_model("register"), Budget(seconds=None, bytes=400_000))
+    for event in endless(600):
+        assert checker.feed(event) is None
+    checker.feed({"process": 9, "type": "invoke", "f": "read"})
+    early = checker.feed({"process": 9, "type": "ok", "f": "read", "value": -1})
+    assert early is not None
+    told = checker.finish()
+    assert told.verdict == "invalid"
+    assert told.explanation == "read by process 9 fits no order of the operations before it; possible was 1799"
+    assert told.first_impossible is not None
+    assert told.first_impossible["result"] == -1
+
+
+def test_invalid_is_final_and_comes_with_the_event_that_proves_it() -> None:
+    """Issue: "verdict as soon as it is decided"; "valid so far" is not a verdict."""
+    checker = Checker(make_model("register"))
+    proved = []
+    for event in [
+        {"process": 0, "type": "invoke", "f": "write", "key": "k", "value": 1},
+        {"process": 0, "type": "ok", "f": "write", "key": "k"},
+        {"process": "nemesis", "type": "info", "f": "cut"},
+        {"process": 1, "type": "invoke", "f": "read", "key": "k"},
+        {"process": 1, "type": "ok", "f": "read", "key": "k", "value": None},
+        {"process": 2, "type": "invoke", "f": "read", "key": "other"},
+    ]:
+        verdict = checker.feed(event)
+        proved.append(verdict.verdict if verdict else None)
+    assert proved == [None, None, None, None, "invalid", "invalid"]
+    told = checker.finish()
+    assert "1" in told.explanation
+    assert [op["f"] for op in told.core] == ["write", "read"]
+
+
+def test_a_list_that_is_appended_to_twice_and_a_frontier_that_outgrows_its_limit_are_checked_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Task: "the key is unresolved and finish() falls back to the batch check of that key's kept history, else unknown"."""
+    monkeypatch.setattr(streaming, "_WIDEST", 1)
+    for seed in range(200):
+        draw = Random(seed)
+        model = Register() if seed % 2 else AppendList()
+        events = events_of(simulate.small_history(draw, model), draw)
+        if not seed % 2:
+            again = [
+                {"process": 90 + n, "type": kind, "f": "append", "value": 1}
+                for n in (0, 1)
+                for kind in ("invoke", "ok")
+            ]
+            events += again
+        whole = check(History.from_events(events), model, workers=1)
+        told, _ = streamed(model, events)
+        assert told.verdict == whole.verdict, seed
+    checker = Checker(Register(), Budget(bytes=1000))
+    for event in events_of(simulate.register_history(Random(1), operations=60, clients=5).operations, Random(1)):
+        checker.feed(event)
+    told = checker.finish()
+    assert told.verdict == "unknown"
+    assert "its history was not kept" in told.reason
+
+
+class Whole(Model):
+    """Judges whole histories: no two writes may write the same."""
+
+    name, functions = "whole", frozenset({"write"})
+
+    def judge(self, history: History, meter: Any) -> Verdict | None:
+        values = [op.value for op in history]
+        return Verdict(verdict="valid" if len(set(values)) == len(values) else "invalid", operations=len(values))
+
+
+def test_a_model_that_judges_whole_histories_is_asked_now_and_then() -> None:
+    checker = Checker(Whole())
+    proved = None
+    for number in range(600):
+        for kind in ("invoke", "ok"):
+            proved = checker.feed({"process": 0, "type": kind, "f": "write", "key": number % 3, "value": number % 250})
+    assert proved is not None
+    assert (proved.verdict, checker.finish().verdict) == ("invalid", "invalid")
+
+
+def test_a_stream_refuses_what_a_history_refuses() -> None:
+    checker = Checker(make_model("register"))
+    with pytest.raises(HistoryError, match="line 3: ok of process 0 completes nothing"):
+        checker.feed({"process": 0, "type": "ok", "f": "write"}, 3)
+    with pytest.raises(HistoryError, match="does not know the function 'fly'"):
+        checker.feed({"process": 0, "type": "invoke", "f": "fly"}, 4)
