@@ -143,6 +143,7 @@ def _make(root: Path, folder: Path, lock: Path, expected_stamp: Stamper) -> None
     _install(root, folder, lock, uv)
     libraries = next((folder / "lib").glob("python3*/site-packages"))
     (libraries / "splitbrain.pth").write_text(f"{root}\n", encoding="utf-8")
+    _compile(root, folder)
     draft = folder / f"{STAMP}.new"
     draft.write_text(expected_stamp(str(folder), str(lock)), encoding="utf-8")
     draft.replace(folder / STAMP)
@@ -219,6 +220,19 @@ def _install(root: Path, folder: Path, lock: Path, uv: Path | None) -> None:
         if UNREACHABLE.search(done.stdout):
             raise SetupError(_unreachable(root))
         raise SetupError(f"the packages of {lock.relative_to(root)} could not be installed: {last_words(done.stdout)}")
+
+
+def _compile(root: Path, folder: Path) -> None:
+    """Compiles the checker's search ahead, for all environments of the clone: else the first large history would wait for it.
+
+    Whatever is amiss with that is no reason to be without an environment: it is compiled when it is needed, or done without.
+    """
+    if not (root / "checker" / "search" / "build.py").exists():
+        return  # a revision from before there was anything to compile
+    with _step("compiling the checker's search"):
+        done = _call([str(folder / "bin" / "python"), "-P", "-m", "checker.search.build"])
+    if done.returncode != 0:
+        _say(f"  that failed ({last_words(done.stdout)}): it will be tried again when it is needed\n")
 
 
 def _pip(root: Path, folder: Path, lock: Path) -> subprocess.CompletedProcess[str]:

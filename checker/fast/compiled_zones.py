@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
 from checker.search.arrays import Arrays, Int64, Ordered, Refuted
+from checker.search.kernels import kernel
 from checker.search.problem import NEVER
 from checker.verdict import GaveUp
 
@@ -20,7 +21,7 @@ _BEFORE_ALL = -1
 _FINE, _IMPOSSIBLE, _REPEATED = range(3)
 
 
-@njit(cache=True)
+@kernel
 def _relate(
     requires: Int64, produces: Int64, invoked: Int64, returned: Int64, values: Int64, initial: int, evidence: Int64
 ) -> int:
@@ -56,7 +57,7 @@ def _relate(
     return _FINE
 
 
-@njit(cache=True)
+@kernel
 def _link(invoked: Int64, returned: Int64, block: Int64, first: int, last: int, evidence: Int64) -> bool:
     """Adds a link to a block: operations of which `first` returned first and `last` was invoked last. False: out of order."""
     if first < 0:
@@ -71,7 +72,7 @@ def _link(invoked: Int64, returned: Int64, block: Int64, first: int, last: int, 
     return True
 
 
-@njit(cache=True)
+@kernel
 def _chain(
     requires: Int64,
     produces: Int64,
@@ -117,7 +118,7 @@ def _chain(
     return count
 
 
-@njit(cache=True)
+@kernel
 def _conflict(blocks: Int64, order: Int64, evidence: Int64) -> bool:
     """Whether two blocks, sorted as in `zones._order`, must each precede the other."""
     latest = order[0]

@@ -1,6 +1,7 @@
 """`python -m checker.search.build`: compiles the search ahead, so that no command has to do it in silence.
 
-Numba keeps what it compiled beside the modules, or where NUMBA_CACHE_DIR says; each kernel is compiled for the types that it is called with.
+Numba keeps what it compiled beside the modules, or where NUMBA_CACHE_DIR says; each kernel is compiled for the types that
+it is called with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ def build() -> None:
     search.depth_first(Meter(Budget()), 1)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Compiles, and says how long it took."""
+    meter = Meter(Budget(seconds=None))
+    print("compiling the search ... ", end="", flush=True)
     build()
-    sys.exit(0)
+    print(f"{meter.elapsed():.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

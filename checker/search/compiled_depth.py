@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
 from checker.budget import Meter
 from checker.search.arrays import (
@@ -26,7 +26,7 @@ from checker.search.arrays import (
     events_of,
     steps_of,
 )
-from checker.search.kernels import DEAD, DONE, FULL, MISSING, PAUSED, SLOTS, lowest, mixed, step
+from checker.search.kernels import DEAD, DONE, FULL, MISSING, PAUSED, SLOTS, kernel, lowest, mixed, step
 from checker.search.problem import NEVER, Kind
 from checker.verdict import GaveUp
 
@@ -68,7 +68,7 @@ class Layout(NamedTuple):
     starts: Int64  # where each group begins in `members`
 
 
-@njit(cache=True)
+@kernel
 def _lay_out(events: Int32, operations: Int32) -> bool:
     """Gives each answered operation the lowest free bit; False if more are open at once than a word has."""
     taken = int64(0)
@@ -88,7 +88,7 @@ def _lay_out(events: Int32, operations: Int32) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def _turn(operations: Int32, code: int, groups: Int64, cursor: Int64, way: int) -> None:
     """Opens (way 1) or closes (-1) the operation of an event, whichever way the event is passed."""
     number = code >> 1
@@ -122,7 +122,7 @@ def _turn(operations: Int32, code: int, groups: Int64, cursor: Int64, way: int) 
             moved, cursor[place] = cursor[place], moved
 
 
-@njit(cache=True)
+@kernel
 def _go_to(operations: Int32, events: Int32, groups: Int64, cursor: Int64, event: int) -> None:
     """Walks to an event."""
     while cursor[_EVENT] > event:
@@ -135,7 +135,7 @@ def _go_to(operations: Int32, events: Int32, groups: Int64, cursor: Int64, event
         _turn(operations, code, groups, cursor, -1 if code & 1 else 1)
 
 
-@njit(cache=True)
+@kernel
 def _advance(
     operations: Int32, events: Int32, steps: Steps, groups: Int64, cursor: Int64, order: Int64, ordered: int
 ) -> int:
@@ -171,7 +171,7 @@ def _advance(
         cursor[_EVENT] += 1
 
 
-@njit(cache=True)
+@kernel
 def _step(steps: Steps, cursor: Int64, state: int, klass: int) -> int:
     """The state after an operation of a class; notes the cell that the table lacks."""
     after = step(steps, state, klass)
@@ -180,7 +180,7 @@ def _step(steps: Steps, cursor: Int64, state: int, klass: int) -> int:
     return after
 
 
-@njit(cache=True)
+@kernel
 def _place_of(nodes: Int64, heads: Int32, node: int) -> int:
     """Where in the hash table the newest node stands that differs from this one in its uses alone, or may stand."""
     size = len(heads)
@@ -193,7 +193,7 @@ def _place_of(nodes: Int64, heads: Int32, node: int) -> int:
     return place
 
 
-@njit(cache=True)
+@kernel
 def _remember(memory: Memory, groups: Int64, cursor: Int64) -> bool:
     """Notes the present node; False if one was visited that differs from it by having used no more of any class."""
     nodes, new = memory.nodes, cursor[_NODES]
@@ -219,7 +219,7 @@ def _remember(memory: Memory, groups: Int64, cursor: Int64) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def _is_awaited(operations: Int32, steps: Steps, groups: Int64, cursor: Int64, state: int) -> int:
     """Whether an operation that looks at the state could be next; -2 where a cell of the table is missing."""
     left = cursor[_OPEN] & ~cursor[_DONE] & ~cursor[_BLINDS]
@@ -237,7 +237,7 @@ def _is_awaited(operations: Int32, steps: Steps, groups: Int64, cursor: Int64, s
     return 0
 
 
-@njit(cache=True)
+@kernel
 def _candidate(operations: Int32, steps: Steps, groups: Int64, cursor: Int64, place: int) -> int:
     """The state after the candidate in this place, if it is worth trying: open updates by age, then unanswered operations."""
     state = cursor[_STATE]
@@ -267,7 +267,7 @@ def _candidate(operations: Int32, steps: Steps, groups: Int64, cursor: Int64, pl
     return after
 
 
-@njit(cache=True)
+@kernel
 def _passes(operations: Int32, waiting: int, steps: Steps, cursor: Int64, after: int, move: int) -> int:
     """Whether the return that waits is passed if this move leads to this state; -2 where a cell is missing."""
     if operations[waiting, _KIND] != _READER:
@@ -276,7 +276,7 @@ def _passes(operations: Int32, waiting: int, steps: Steps, cursor: Int64, after:
     return UNKNOWN if then == UNKNOWN else 0 if then == NONE else 1
 
 
-@njit(cache=True)
+@kernel
 def _make(operations: Int32, groups: Int64, cursor: Int64, after: int, move: int) -> None:
     cursor[_STATE] = after
     if move >= 0:
@@ -285,7 +285,7 @@ def _make(operations: Int32, groups: Int64, cursor: Int64, after: int, move: int
         groups[-1 - move, _USED] += 1
 
 
-@njit(cache=True)
+@kernel
 def _descend(
     layout: Layout, steps: Steps, groups: Int64, cursor: Int64, memory: Memory, order: Int64, passing_first: int
 ) -> int:
@@ -323,7 +323,7 @@ def _descend(
     return DEAD
 
 
-@njit(cache=True)
+@kernel
 def _search(
     layout: Layout, steps: Steps, groups: Int64, cursor: Int64, memory: Memory, order: Int64, passing_first: int
 ) -> int:
@@ -358,7 +358,7 @@ def _search(
     return DEAD
 
 
-@njit(cache=True)
+@kernel
 def _replay(layout: Layout, steps: Steps, groups: Int64, cursor: Int64, path: Int32, top: int, order: Int64) -> int:
     """Walks the path that was found once more, from the first event on; notes the order and returns its length."""
     operations, events = layout.operations, layout.events
@@ -373,7 +373,7 @@ def _replay(layout: Layout, steps: Steps, groups: Int64, cursor: Int64, path: In
     return ordered
 
 
-@njit(cache=True)
+@kernel
 def _rehash(nodes: Int64, heads: Int32, chain: Int32, count: int) -> None:
     """Puts all nodes into the hash table, which is empty."""
     for node in range(count):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import numpy as np
 from numba import int64, njit, uint64
 
@@ -13,26 +17,56 @@ its memory is full; it is time to look at the budget; more operations are open a
 SLOTS = 62
 """Open operations that have a bit: int64 without its sign, and one to spare."""
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _nothing() -> None:
+    """Stands for any function that is to be kept."""
+
+
+def _may_keep() -> bool:
+    """Whether what was compiled can be kept on disk: beside the modules, in the user's cache, or where NUMBA_CACHE_DIR says."""
+    try:
+        njit(cache=True)(_nothing)
+    except RuntimeError as error:
+        warnings.warn(
+            f"the checker compiles its search anew in each process, which takes some ten seconds: {error};"
+            " set NUMBA_CACHE_DIR to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+_KEPT = _may_keep()
+
+
+def kernel(function: _Function) -> _Function:
+    """Compiles a function when it is first called, and keeps it on disk where that is possible."""
+    return cast("_Function", njit(cache=_KEPT)(function))
+
+
 _BRUIJN = 0x03F79D71B4CB0A89
 _PLACES = np.zeros(64, np.int64)
 for _place in range(64):
     _PLACES[((_BRUIJN << _place) & (2**64 - 1)) >> 58] = _place
 
 
-@njit(cache=True, inline="always")
+@njit(cache=_KEPT, inline="always")
 def lowest(mask: int) -> int:
     """The place of the lowest bit that is set, by a de Bruijn sequence (Leiserson, Prokop & Randall 1998)."""
     return int(_PLACES[int64((uint64(mask & -mask) * uint64(0x03F79D71B4CB0A89)) >> uint64(58))])
 
 
-@njit(cache=True, inline="always")
+@njit(cache=_KEPT, inline="always")
 def mixed(number: int) -> int:
     """A number whose low bits depend on all bits of the given one (Fibonacci hashing)."""
     spread = int64(number) * int64(-7046029254386353131)
     return int(spread ^ int64(uint64(spread) >> uint64(32)))
 
 
-@njit(cache=True)
+@kernel
 def step(steps: Steps, state: int, klass: int) -> int:
     """The state after an operation of the class; -1 if it is illegal, -2 if the model was not asked yet."""
     if len(steps.cells) == 0:

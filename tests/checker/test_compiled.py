@@ -131,11 +131,11 @@ def test_the_portfolio_of_compiled_ways_judges_as_by_the_definition(
     assert {"depth first", "sweep"} <= answered
 
 
-def _in_a_new_process(program: str) -> str:
+def _in_a_new_process(program: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -165,6 +165,34 @@ def test_small_histories_are_decided_without_loading_compiled_code() -> None:
 def test_without_numba_the_plain_twins_answer() -> None:
     hidden = "sys.modules['numba'] = None"
     assert _in_a_new_process(_CHECKED.format(before=hidden, operations=300)) == "valid False False"
+
+
+def test_where_nothing_can_be_kept_it_says_so_once_and_goes_on() -> None:
+    """Issue 4, row 15, where the folder of the cache is not writable."""
+    program = """
+import warnings
+from numba.core import caching
+caching.CacheImpl._locator_classes = []  # root may write everywhere, so take away the places
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    from checker.search import build, kernels
+print(len(told), "NUMBA_CACHE_DIR" in str(told[0].message), kernels._KEPT, kernels.lowest(8))
+"""
+    assert _in_a_new_process(program) == "1 True False 3"
+
+
+@pytest.mark.slow
+def test_what_is_compiled_ahead_is_all_that_a_check_needs(tmp_path: Path) -> None:
+    """A kernel that is called with other types than `build` calls it with would be compiled in silence."""
+    count = """
+from numba.core import event
+compiled = []
+event.register("numba:compile", type("", (event.Listener,), dict(on_start=lambda self, e: compiled.append(e), on_end=lambda self, e: None))())
+"""
+    built = count + "from checker.search.build import build; build(); print(len(compiled) > 5)"
+    assert _in_a_new_process(built, NUMBA_CACHE_DIR=str(tmp_path)) == "True"
+    used = count + _CHECKED.format(before="", operations=300) + "print(len(compiled))"
+    assert _in_a_new_process(used, NUMBA_CACHE_DIR=str(tmp_path)).split()[-1] == "0"
 
 
 def test_what_is_settled_is_what_the_twin_settles_and_zones_answer_where_their_twin_does() -> None:
