@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     `verdict` is valid, invalid or unknown. On invalid: `key`, the `first_impossible` operation, the longest linearizable
     `prefix` (its last operations, each with the state after it; all in all `prefix_length`), the `possible_states` that it
     could have met (all of them if `possible_states_complete`), the `core` (a small set of operations that is impossible by
-    itself; `taken_as`: which part of what is known of each is needed, `core_from`: beginning in which state) and an `explanation` in plain English. `per_key` has one row a key; `warnings` tell what was done to the file.
+    itself; `taken_as`: which part of what is known of each is needed, `core_from`: beginning in which state) and an `explanation` in plain English, and which weaker `promises` were kept all the same (`promises.judge`). `per_key` has one row a key; `warnings` tell what was done to the file.
     """
 
     verdict: str
@@ -65,6 +65,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     core: list[dict[str, Any]] = []
     core_from: str = ""
     explanation: str = ""
+    promises: dict[str, Any] = {}
     per_key: list[dict[str, Any]] = []
     warnings: list[str] = []
 

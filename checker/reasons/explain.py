@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from checker import promises
 from checker.budget import Budget, Meter
 from checker.history import FAIL, OK, Op
 from checker.models.base import NOTHING, Model, State
@@ -20,7 +21,7 @@ from checker.reasons import registers as register_reasons
 from checker.reasons.breaks import Break, first_break
 from checker.reasons.cores import Core
 from checker.reasons.states import Possible, possible_states
-from checker.verdict import Valid, Verdict
+from checker.verdict import UNKNOWN, Valid, Verdict
 
 _KEYS = 16
 """How many broken objects are looked at to find the earliest violation."""
@@ -51,6 +52,7 @@ def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], m
     own = Meter(Budget(steps=budget.steps, seconds=seconds, bytes=budget.bytes))
     try:
         _explain(verdict, model, broken, own)
+        _place(verdict, model, broken)
     except Exception as error:  # noqa: BLE001 - any mistake of ours, or of a model that is not ours
         what = f"{type(error).__name__}: {error}"
         verdict.key = verdict.key if verdict.key is not None else next(iter(broken))
@@ -83,6 +85,15 @@ def _explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], 
     if len(broken) > 1:
         of = "" if len(broken) <= _KEYS else f" of the {_KEYS} smallest"
         verdict.explanation += f" ({len(broken)} keys are not linearizable; this is the one{of} that broke first.)"
+
+
+def _place(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken]) -> None:
+    """Says which weaker promises were kept."""
+    undecided = sum(1 for row in verdict.per_key if row["verdict"] == UNKNOWN)
+    operations = {key: each.operations for key, each in broken.items()}
+    verdict.promises = promises.judge(model, operations, undecided_keys=undecided)
+    if verdict.promises["sentence"]:
+        verdict.explanation += f" {verdict.promises['sentence']}"
 
 
 def _fill_prefix(verdict: Verdict, model: Model, first: Break) -> None:

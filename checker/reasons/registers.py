@@ -47,12 +47,14 @@ def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequenc
     if others and told.takes(impossible):
         took = f"{model.describe(wanted)} was taken away by {phrases.named(others[0])}, and nothing brought it back"
         return Finding(took, _distinct([mine.producer, others[0], impossible]))
-    return _overwritten(told, impossible, wanted, everything)
+    return _overwritten(told, impossible, wanted, everything) or _outlived(told, impossible, mine.producers)
 
 
 def _outlived(told: Story, impossible: Op, producers: Sequence[Op]) -> Finding | None:
     """A value that several operations brought, all of which were over before an update that was over before this began."""
-    last = max((op.returned or _NEVER for op in producers), default=_FROM_THE_START)
+    if not producers:
+        return None
+    last = max(op.returned or _NEVER for op in producers)
     mine = {op.invoked for op in producers}
     for state, known in told.values.items():
         for op in known.producers:
