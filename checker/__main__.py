@@ -16,6 +16,7 @@ from checker.models.catalog import MODELS
 from checker.verdict import INVALID, VALID
 
 _STATUS = {VALID: 0, INVALID: 1}
+_OPTIONS = ("consistency", "linearizable_keys", "negative_balances")
 _UNKNOWN = 3
 _USAGE = 2
 
@@ -27,6 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help=f"one of {', '.join(MODELS)}")
     parser.add_argument("--init", help="the initial value as JSON, or nil; default: the model's own")
     parser.add_argument("--format", choices=list(FORMATS), help="default: found by content")
+    parser.add_argument(
+        "--consistency", help="what transactions must have, by Elle's names; default: strict-serializable"
+    )
+    parser.add_argument(
+        "--linearizable-keys", action="store_true", help="order the versions of rw-register by real time"
+    )
+    parser.add_argument("--negative-balances", action="store_true", help="balances of a bank may be below zero")
     parser.add_argument("--seconds", type=float, default=60.0, help="then the verdict is unknown")
     parser.add_argument("--allow-torn-tail", action="store_true", help="drop a last event that was cut off")
     parser.add_argument("--json", action="store_true", help="print the whole verdict as one JSON object")
@@ -39,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.format,
             Budget(seconds=given.seconds),
             allow_torn_tail=given.allow_torn_tail,
+            options={name: value for name in _OPTIONS if (value := getattr(given, name))},
         )
     except OSError as error:
         return _refused(f"cannot read {given.file}: {error.strerror}")

@@ -58,7 +58,9 @@ def check(
     meter = Meter(budget or Budget())
     judged = model.judge(history, meter)
     if judged is not None:
+        judged.seconds = round(meter.elapsed(), 6)
         return judged
+    model = model.prepared(history)
     todo = [Part(key, operations, Finding(GaveUp("not tried"))) for key, operations in _grouped(history, model).items()]
     foreman = _Foreman(model, todo, meter, workers, progress)
     try:
@@ -79,6 +81,7 @@ def check(
 def witness(history: History, model: Model, budget: Budget | None = None) -> dict[Hashable, tuple[Op, ...]] | None:
     """For a valid history an order of the operations of each object that shows it; None where none was found."""
     meter = Meter(budget or Budget())
+    model = model.prepared(history)
     orders: dict[Hashable, tuple[Op, ...]] = {}
     for key, operations in _grouped(history, model).items():
         outcome = ways.decide(model, operations, meter)

@@ -6,6 +6,7 @@ Printing for people, exit statuses and options of the whole product live in the 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ def check_file(
     *,
     allow_torn_tail: bool = False,
     workload: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """The verdict on the history in a file, by the name of a model and an initial value (None: nil, empty).
 
     `format` is one of `formats.files.FORMATS`; None finds it by content. Of a history whose events name their workloads, `workload` takes
-    the operations of one; with several and none chosen no model fits, which is refused.
+    the operations of one; with several and none chosen no model fits, which is refused. `options` are those of the model, such as the `consistency` that transactions must have.
 
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
@@ -43,7 +45,7 @@ def check_file(
         raise HistoryError(f"it holds several workloads ({', '.join(workloads)}): expected --workload with one of them")
     if not len(history):
         raise HistoryError("there is no operation in it: expected at least one invoke, since nothing was tested else")
-    verdict = check(history, make_model(model, init), budget)
+    verdict = check(history, make_model(model, init, **(options or {})), budget)
     verdict.warnings = history.warnings
     return verdict
 

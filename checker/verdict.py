@@ -67,6 +67,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     explanation: str = ""
     promises: dict[str, Any] = {}
     per_key: list[dict[str, Any]] = []
+    anomalies: dict[str, Any] = {}
+    consistency: dict[str, Any] = {}
     warnings: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:

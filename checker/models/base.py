@@ -43,6 +43,7 @@ class Model:
 
     name: str = ""
     functions: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
     init: State = None
 
     def step(self, state: State, op: Op) -> State | None:
@@ -79,6 +80,10 @@ class Model:
 
     def narrowed(self, operations: Sequence[Op]) -> Model:
         """A model that judges orders of these operations in the same way, with fewer states; or this one."""
+        return self
+
+    def prepared(self, history: History) -> Model:
+        """The model for this very history: where `partition` has to know all operations to tell one object from another."""
         return self
 
     def refuses(self, op: Op) -> str:

@@ -6,24 +6,32 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from checker.models.bank import Bank
 from checker.models.base import Model, ModelError
+from checker.models.forks import LongFork
 from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
+from checker.models.transactions import Dependencies, Transactions
 
-MODELS: dict[str, Callable[..., Model]] = {
+MODELS: dict[str, type[Model]] = {
     "register": Register,
     "cas-register": Register,
     "append": AppendList,
     "kv": KeyValueStrings,
     "mutex": Mutex,
+    "list-append": Dependencies,
+    "rw-register": Dependencies,
+    "txn": Transactions,
+    "bank": Bank,
+    "long-fork": LongFork,
 }
 """The models by the names that `--model` takes."""
 
 
-def make_model(name: str, init: Any = None) -> Model:
-    """The model of this name with an initial value (None: nil for a register, else empty).
+def make_model(name: str, init: Any = None, **options: Any) -> Model:
+    """The model of this name with an initial value (None: nil for a register, else empty), and with options of its own.
 
     Raises `ModelError` where there is no such model, naming the nearest known, or where the value does not fit it.
     """
@@ -31,4 +39,8 @@ def make_model(name: str, init: Any = None) -> Model:
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(f"unknown model {name!r}: {hint}known are {', '.join(sorted(MODELS))}")
-    return MODELS[name](init, name=name)
+    made: Callable[..., Model] = MODELS[name]
+    unknown = sorted(options.keys() - MODELS[name].options)
+    if unknown:
+        raise ModelError(f"model {name} has no option {unknown[0]!r}")
+    return made(init, name=name, **options)

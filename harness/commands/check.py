@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from checker import MODELS, Budget, HistoryError, ModelError
+from checker import MODELS, Budget, HistoryError, ModelError, Verdict
 from checker.command import check_file, initial_value
 from checker.formats.files import FORMATS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 from workloads.catalog import WORKLOADS
 
-HELP = """Decide whether a recorded history is linearizable.
+HELP = """Decide whether a recorded history is linearizable, or its transactions consistent.
 
 Reads our JSON lines, Jepsen EDN and log lines, and elle-cli JSON; the format is found by the content.
 
@@ -42,6 +42,11 @@ def _model_of(workload: str | None) -> str:
     return WORKLOADS[workload].model if workload else DEFAULT_MODEL
 
 
+def _given(**options: str | bool | None) -> dict[str, Any]:
+    """The options of models that were given: one that the model does not have is refused, so the others must not be named."""
+    return {name: value for name, value in options.items() if value}
+
+
 def command(
     file: Annotated[Path, typer.Argument(help="The history.")],
     model: Annotated[
@@ -54,6 +59,18 @@ def command(
     init: Annotated[
         str | None, typer.Option(help="The initial value as JSON, or nil, which it is if not given.")
     ] = None,
+    consistency: Annotated[
+        str | None,
+        typer.Option(
+            help="What transactions must have, by Elle's names, e.g. snapshot-isolation. If not given: strict-serializable."
+        ),
+    ] = None,
+    linearizable_keys: Annotated[
+        bool, typer.Option("--linearizable-keys", help="Order the versions of rw-register by real time.")
+    ] = False,
+    negative_balances: Annotated[
+        bool, typer.Option("--negative-balances", help="Balances of a bank may be below zero.")
+    ] = False,
     format_: Annotated[
         str | None, typer.Option("--format", help="The file's format, if its content does not tell.")
     ] = None,
@@ -80,6 +97,9 @@ def command(
             budget=Budget(seconds=seconds),
             allow_torn_tail=allow_torn_tail,
             workload=workload,
+            options=_given(
+                consistency=consistency, linearizable_keys=linearizable_keys, negative_balances=negative_balances
+            ),
         )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
@@ -87,9 +107,15 @@ def command(
         raise UsageError(f"{file}: {error}") from error
     except ModelError as error:
         raise UsageError(str(error)) from error
+    _tell(file, verdict, as_object=json)
+    raise typer.Exit(EXIT_STATUS[verdict.verdict])
+
+
+def _tell(file: Path, verdict: Verdict, *, as_object: bool) -> None:
+    """Prints what is known: one object, or sentences."""
     for warning in verdict.warnings:
         sys.stderr.write(f"splitbrain: {file}: {warning}\n")
-    if json:
+    if as_object:
         as_json(verdict.as_dict())
     else:
         screen = console()
@@ -98,4 +124,3 @@ def command(
         )
         way = f", by {verdict.way}" if verdict.way else ""
         screen.print(f"{verdict.operations} operations, model {verdict.model}{way}, {verdict.seconds:.3f} s")
-    raise typer.Exit(EXIT_STATUS[verdict.verdict])

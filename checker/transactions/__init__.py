@@ -1,0 +1,1 @@
+"""Transactions over several keys: dependency graphs, anomalies and consistency models, in Elle's way."""
