@@ -15,6 +15,7 @@ from checker.history import History, Op
 from checker.models.base import Model, require_known, show
 from checker.parts import Finding, Part
 from checker.reasons import explain
+from checker.selections import by_object
 from checker.verdict import INVALID, UNKNOWN, GaveUp, Invalid, Valid, Verdict, worst
 
 _EXPLAIN_SECONDS = 2.0
@@ -61,7 +62,9 @@ def check(
         judged.seconds = round(meter.elapsed(), 6)
         return judged
     model = model.prepared(history)
-    todo = [Part(key, operations, Finding(GaveUp("not tried"))) for key, operations in _grouped(history, model).items()]
+    todo = [
+        Part(key, operations, Finding(GaveUp("not tried"))) for key, operations in by_object(history, model).items()
+    ]
     foreman = _Foreman(model, todo, meter, workers, progress)
     try:
         foreman.work()
@@ -83,7 +86,7 @@ def witness(history: History, model: Model, budget: Budget | None = None) -> dic
     meter = Meter(budget or Budget())
     model = model.prepared(history)
     orders: dict[Hashable, tuple[Op, ...]] = {}
-    for key, operations in _grouped(history, model).items():
+    for key, operations in by_object(history, model).items():
         outcome = ways.decide(model, operations, meter)
         if not isinstance(outcome, Valid):
             return None
@@ -173,14 +176,6 @@ class _Foreman:
         self._progress(Progress(len(self._tried), len(self._parts), *self._operations))
 
 
-def _grouped(history: History, model: Model) -> dict[Hashable, list[Op]]:
-    """The operations of each object."""
-    grouped: dict[Hashable, list[Op]] = {}
-    for op in history:
-        grouped.setdefault(model.partition(op), []).append(op)
-    return grouped
-
-
 def _tell_of_interrupt(todo: Sequence[Part]) -> None:
     for part in todo:
         if part.verdict == UNKNOWN:
@@ -189,7 +184,7 @@ def _tell_of_interrupt(todo: Sequence[Part]) -> None:
 
 def _explain(verdict: Verdict, model: Model, todo: Sequence[Part], meter: Meter) -> None:
     broken = {
-        part.key: explain.Broken(part.operations, part.finding.outcome.evidence)
+        part.key: explain.Broken(list(part.operations), part.finding.outcome.evidence)
         for part in todo
         if isinstance(part.finding.outcome, Invalid)
     }

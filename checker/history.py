@@ -314,8 +314,15 @@ class History:
             builder = HistoryBuilder()
             for op in self._listed:
                 builder.add(op)
-            self._columns = builder.columns.finish()[0]
+            built = builder.finish()
+            self._columns, self._kept = built.columns, built.kept
         return self._columns
+
+    @property
+    def kept(self) -> Mapping[int, Op]:
+        """The operations that columns can't hold exactly, such as those with times that are no whole numbers, by row."""
+        assert self.columns is not None  # they are found when the columns are made
+        return self._kept
 
     def __len__(self) -> int:
         return len(self.operations)

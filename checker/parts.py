@@ -15,6 +15,8 @@ from checker import ways
 from checker.budget import Meter
 from checker.history import Op
 from checker.models.base import Model
+from checker.search.problem import NEVER
+from checker.selections import Selected
 from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid
 
 
@@ -35,7 +37,7 @@ class Part(msgspec.Struct):
     """One object of the history, and what is known about it so far."""
 
     key: Hashable
-    operations: list[Op]
+    operations: Sequence[Op]
     finding: Finding
     seconds: float = 0.0
 
@@ -56,13 +58,18 @@ class Part(msgspec.Struct):
         self.finding = finding
         self.seconds += finding.seconds
 
+    def _unanswered(self) -> int:
+        if isinstance(self.operations, Selected):
+            return int((self.operations.columns.returned == NEVER).sum())
+        return sum(1 for op in self.operations if op.returned is None)
+
     def row(self) -> dict[str, object]:
         """The line of this object in the verdict's statistics."""
         return {
             "key": self.key,
             "verdict": self.verdict,
             "operations": len(self.operations),
-            "unanswered": sum(1 for op in self.operations if op.returned is None),
+            "unanswered": self._unanswered(),
             "way": self.finding.way,
             "seconds": round(self.seconds, 6),
             "reason": self.reason,

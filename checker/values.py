@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Integers: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 NOTHING_CODE = 0
 """The code of None: nothing was given, or nothing was answered."""
 
@@ -74,6 +75,7 @@ class Values:
         self._packed = bytearray(1)
         self._others: dict[int, tuple[int, int]] = {}
         self._nested: list[int] = []
+        self._pairs: tuple[Integers, Integers] | None = None
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -112,6 +114,8 @@ class Values:
 
         Elements have codes of their own: for a cas [expected, new] these are the codes of the states.
         """
+        if self._pairs is not None and len(self._pairs[0]) == len(self):
+            return self._pairs
         while self._nested:
             nested, self._nested = self._nested, []
             for code in nested:
@@ -125,7 +129,8 @@ class Values:
         second[codes] = numbers & _LOW
         for code, (one, other) in self._others.items():
             first[code], second[code] = one, other
-        return first, second
+        self._pairs = first, second
+        return self._pairs
 
     def _new(self, frozen: Hashable, value: Any) -> int:
         code = self._codes[frozen] = len(self._objects)

@@ -32,6 +32,8 @@ class Compiled(Protocol):
     refuted: Invalid | None
 
     def __len__(self) -> int: ...
+    @property
+    def has_unanswered(self) -> bool: ...
     def zones(self) -> Outcome: ...
     def depth_first(self, meter: Meter, limit: int, *, oldest_first: bool = False) -> Outcome: ...
 
@@ -71,13 +73,13 @@ def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
 
 def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The order that measured best: what may soon say valid, what may soon say invalid, then each with more room."""
+    compiled = _compiled(problem, witness=witness)
+    if compiled is not None:
+        yield from _thorough_compiled(compiled, problem, meter)
+        return
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled
-        return
-    compiled = _compiled(problem, witness=witness)
-    if compiled is not None:
-        yield from _thorough_compiled(compiled, settled, meter)
         return
     if settled.unanswered:
         yield "depth first", lambda: depth.search(settled, meter, 1 << 16, oldest_first=True)
@@ -92,11 +94,17 @@ def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 22)
 
 
-def _thorough_compiled(compiled: Compiled, settled: Problem, meter: Meter) -> Ways:
+def _thorough_compiled(compiled: Compiled, problem: Problem, meter: Meter) -> Ways:
     """The same with compiled searches, whose nodes cost a hundredth."""
+    refuted = compiled.refuted
+    if refuted is not None:
+        yield "settling", lambda: refuted
+        return
     few = max(1 << 17, 8 * len(compiled))
     yield "depth first", lambda: compiled.depth_first(meter, few, oldest_first=True)
-    if settled.unanswered:
+    settled = _settled(problem)
+    assert isinstance(settled, Problem)
+    if compiled.has_unanswered:
         yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 9)
         yield "beam of 32", lambda: sweep.beam(settled, meter, 32)
     yield "depth first", lambda: compiled.depth_first(meter, 4 * few)
@@ -152,7 +160,7 @@ def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
 
 def _compiled(problem: Problem, *, witness: bool) -> Compiled | None:
     """The compiled ways, where they pay and can be had."""
-    if len(problem) < COMPILED_FROM:
+    if len(problem.given) < COMPILED_FROM:
         return None
     try:
         # By name and only now: to import numba takes a second, and whoever can't have it is served all the same.

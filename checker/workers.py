@@ -60,7 +60,7 @@ class _Work(NamedTuple):
     hard: bool
     bytes: int | None
     parent: int
-    groups: list[list[Op]]
+    groups: list[Sequence[Op]]
 
 
 def cores() -> int:
@@ -131,7 +131,7 @@ class Crew:
         seconds = budget.seconds
         due = None if seconds is None else self._meter.elapsed() + _PATIENCE * seconds + _GRACE
         self._busy[connection] = (place, due)
-        operations = None if self._forked else self._todo[place].operations
+        operations = None if self._forked else list(self._todo[place].operations)
         with contextlib.suppress(OSError):  # it is dead: reading from it says so, too
             connection.send(_Order(place, budget, operations))
 

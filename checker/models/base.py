@@ -11,9 +11,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from checker.budget import Meter
-from checker.history import History, HistoryError, Op
+from checker.columns import Columns
+from checker.history import History, HistoryError, Op, Operations
+from checker.values import Flags, Integers
 from checker.verdict import Verdict
 
 State = Hashable
@@ -29,6 +32,23 @@ class Effect(NamedTuple):
 
     requires: Any
     produces: Any
+
+
+class Assignment(NamedTuple):
+    """The effects of whole columns of operations, shape (n,): numbers of states, NO_STATE for `NOTHING`.
+
+    `matters` is False for operations that are in no order: failures that observed nothing. `initial` is the number of the
+    initial state, `states` how many numbers there are.
+    """
+
+    requires: Integers
+    produces: Integers
+    matters: Flags
+    initial: int
+    states: int
+
+
+NO_STATE = -1
 
 
 class ModelError(ValueError):
@@ -70,6 +90,13 @@ class Model:
         """The operation in assignment form, or None if it has none."""
         return None
 
+    def assignment(self, columns: Columns) -> Assignment | None:
+        """What `effect` says of each operation, for many at once; None if there is an operation of which it says None.
+
+        Whoever overrides `effect` or `observes` overrides this as well, or it is not asked.
+        """
+        return None
+
     def observes(self, op: Op) -> bool:
         """True if this failed operation still says something about the state, which `step` then judges."""
         return False
@@ -90,6 +117,10 @@ class Model:
         """What is wrong with the value or the answer of an operation that `step` can't take; empty if nothing is."""
         return ""
 
+    def doubtful(self, columns: Columns) -> Flags | None:
+        """Which operations `refuses` may have something against, at least; None: it has to be asked about all."""
+        return None
+
 
 def require_known(history: Iterable[Op], model: Model) -> None:
     """Raises `HistoryError` for the first operation that the model does not know or whose value it can't take."""
@@ -101,6 +132,18 @@ def require_known(history: Iterable[Op], model: Model) -> None:
             problem = model.refuses(op)
         if problem:
             raise HistoryError(f"{op.f} of process {op.process}: {problem}", op.line)
+
+
+def _suspicious(history: History, model: Model) -> list[int] | None:
+    """The rows, in order, of operations that a model might refuse; None: any."""
+    if not isinstance(history.operations, Operations):
+        return None
+    columns = history.columns
+    unknown = np.array([name not in model.functions for name in columns.names], np.bool_)[columns.f]
+    if type(model).refuses is Model.refuses:
+        return np.flatnonzero(unknown).tolist()
+    doubtful = model.doubtful(columns)
+    return None if doubtful is None else np.flatnonzero(unknown | doubtful).tolist()
 
 
 def show(value: Hashable) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from checker.columns import FAIL_CODE, OK_CODE, Columns
 from checker.history import FAIL, OK, Op, freeze
-from checker.models.base import NOTHING, Effect, Model, State, show
+from checker.models.base import NO_STATE, NOTHING, Assignment, Effect, Model, State, show
+from checker.values import Flags, thaw
 
 
 class Register(Model):
@@ -52,6 +56,31 @@ class Register(Model):
             return None if actual == freeze(expected) else Effect((actual,), NOTHING)
         return Effect((freeze(expected),), (freeze(new),))
 
+    def assignment(self, columns: Columns) -> Assignment | None:
+        """The codes of values are the numbers of states."""
+        values = columns.values
+        expected, new = values.pairs()
+        kinds = [columns.f == columns.place_of(name) for name in ("read", "write", "delete", "cas")]
+        read, write, delete, cas = kinds
+        failed = columns.type == FAIL_CODE
+        marks, met = expected[columns.error], new[columns.error]
+        observed = failed & cas & (marks >= 0) & (marks == (values.find("cas-mismatch") or -2))
+        asked = np.where(cas, expected[columns.value], columns.result)
+        actual = np.where(observed, met, asked)
+        contradicts = observed & (actual == asked)
+        if contradicts.any() or not (read | write | delete | cas).all():
+            return None
+        assert isinstance(self.init, tuple)
+        initial = values.find(thaw(self.init[0]))
+        produced = np.where(cas, new[columns.value], np.where(write, columns.value, 0))
+        return Assignment(
+            requires=np.where(write | delete, NO_STATE, actual),
+            produces=np.where(read | failed, NO_STATE, produced),
+            matters=np.where(failed, observed, ~read | (columns.type == OK_CODE)),
+            initial=len(values) if initial is None else initial,
+            states=len(values) + 1,
+        )
+
     def describe(self, state: State) -> str:
         """The value itself."""
         assert isinstance(state, tuple)
@@ -65,6 +94,12 @@ class Register(Model):
             and len(op.error) == 2
             and op.error[0] == "cas-mismatch"
         )
+
+    def doubtful(self, columns: Columns) -> Flags:
+        """Each cas whose value is no list of two."""
+        expected, _ = columns.values.pairs()
+        wrong: Flags = (columns.f == columns.place_of("cas")) & (expected[columns.value] < 0)
+        return wrong
 
     def refuses(self, op: Op) -> str:
         """A cas that does not say what it expects."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from checker.models.base import NOTHING, State
+from checker.columns import Columns
+from checker.models.base import NOTHING, Model, State
 from checker.search.problem import NEVER, Kind, Problem, Transitions
 
 Int64 = npt.NDArray[np.int64]
@@ -24,6 +25,8 @@ UNKNOWN = -2
 """In a table: the model was not asked yet."""
 DENSE_CELLS = 1 << 22
 """How many cells a dense table may have (16 MiB); a larger one is kept as a hash table of the cells that were asked for."""
+_STATES_PER_OPERATION = 4
+"""Up to so many states for each operation, arrays by state are not worth making smaller."""
 _WHOLE_ROWS = 64
 """Up to so many classes a new state is asked about all of them at once: cheaper than to stop the kernel for each."""
 _MULTIPLIER = -7046029254386353131
@@ -64,6 +67,71 @@ class Arrays(NamedTuple):
             returned=returned[numbers],
             rows=self.rows[numbers],
         )
+
+
+def of_columns(model: Model, columns: Columns) -> Arrays | None:
+    """The arrays of operations that stand in columns, if their model gives the assignment form of whole columns.
+
+    `rows` are rows of these columns.
+    """
+    assigned = model.assignment(columns) if _is_up_to_date(type(model)) else None
+    if assigned is None:
+        return None
+    reads = (assigned.produces == NONE) | (assigned.produces == assigned.requires)
+    kept = np.flatnonzero(assigned.matters & ~(reads & (columns.returned == NEVER)))
+    requires, produces, returned = assigned.requires[kept], assigned.produces[kept], columns.returned[kept]
+    kinds = np.where(requires == NONE, Kind.BLIND, Kind.OTHER).astype(np.int8)
+    kinds[reads[kept]] = Kind.READER
+    produces[reads[kept]] = NONE
+    initial, states = assigned.initial, assigned.states
+    if states > _STATES_PER_OPERATION * len(kept):  # one key of many: most values belong to others
+        initial, states = _renumber(requires, produces, initial)
+    return Arrays(
+        requires=requires,
+        produces=produces,
+        kinds=kinds,
+        classes=_classes_of(requires, produces, states),
+        invoked=columns.invoked[kept],
+        returned=returned,
+        initial=initial,
+        states=states,
+        rows=kept,
+        assignment=True,
+    )
+
+
+def _is_up_to_date(model: type[Model]) -> bool:
+    """Whether `assignment` was written for what the other declarations say: none of them is overridden further down."""
+    for each in model.__mro__:
+        if "assignment" in vars(each):
+            return True
+        if vars(each).keys() & {"step", "effect", "readonly", "blind", "observes"}:
+            return False
+    return False
+
+
+def _renumber(requires: Int64, produces: Int64, initial: int) -> tuple[int, int]:
+    """Gives the states that occur dense numbers, in place; the initial state's number, and how many there are."""
+    occur = np.unique(np.concatenate([[initial], requires, produces]))
+    occur = occur[occur != NONE]
+    for column in (requires, produces):
+        there = column != NONE
+        column[there] = np.searchsorted(occur, column[there])
+    return int(np.searchsorted(occur, initial)), len(occur)
+
+
+def _classes_of(requires: Int64, produces: Int64, states: int) -> Int64:
+    """Dense numbers of the different pairs: first of those that only produce, then those that only require, then the others."""
+    numbers = np.where(requires == NONE, produces + 1, states + 1 + requires)
+    both = np.flatnonzero((requires != NONE) & (produces != NONE))
+    pairs = requires[both] * states + produces[both]
+    if states * states > _STATES_PER_OPERATION * len(requires):
+        _, pairs = np.unique(pairs, return_inverse=True)
+    numbers[both] = 2 * states + 1 + pairs
+    there = np.zeros(numbers.max(initial=0) + 1, np.int64)
+    there[numbers] = 1
+    dense: Int64 = (np.cumsum(there) - 1)[numbers]
+    return dense
 
 
 def of_problem(problem: Problem) -> Arrays:

@@ -5,14 +5,15 @@ Each of them is exact or says only what it can prove, as its readable twin does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from checker.budget import Meter
 from checker.fast import compiled_zones
 from checker.history import Op
 from checker.search import arrays, compiled_depth, settling
-from checker.search.arrays import Arrays, Ordered, Refuted, Table
-from checker.search.problem import Problem
+from checker.search.arrays import Arrays, Int64, Ordered, Refuted, Table
+from checker.search.problem import NEVER, Problem
+from checker.selections import Selected
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 
@@ -23,18 +24,22 @@ class Search:
     """
 
     def __init__(self, problem: Problem, *, witness: bool) -> None:
-        form = arrays.of_problem(problem)
         self.refuted: Invalid | None = None
         self._witness = witness
-        self._named: Callable[[Sequence[int]], tuple[Op, ...]] = problem.named
+        form, self._named = _posed(problem)
         self._table = None if form.assignment else Table(problem.transitions, int(form.classes.max(initial=0)) + 1)
         settled = settling.settle(form) if form.assignment else form
         self.arrays: Arrays = form if isinstance(settled, Refuted) else settled
         if isinstance(settled, Refuted):
-            self.refuted = Invalid(self._named(form.rows[list(settled.evidence)].tolist()))
+            self.refuted = Invalid(self._named(form.rows[list(settled.evidence)]))
 
     def __len__(self) -> int:
         return len(self.arrays.rows)
+
+    @property
+    def has_unanswered(self) -> bool:
+        """Whether some operation never returned and could not be settled."""
+        return bool((self.arrays.returned == NEVER).any())
 
     def zones(self) -> Outcome:
         """Near linear, where each value that somebody asks for has one producer."""
@@ -52,5 +57,14 @@ class Search:
         if isinstance(said, GaveUp):
             return said
         if isinstance(said, Refuted):
-            return Invalid(self._named(self.arrays.rows[list(said.evidence)].tolist()))
-        return Valid(() if said.order is None else self._named(self.arrays.rows[said.order].tolist()))
+            return Invalid(self._named(self.arrays.rows[list(said.evidence)]))
+        return Valid(() if said.order is None else self._named(self.arrays.rows[said.order]))
+
+
+def _posed(problem: Problem) -> tuple[Arrays, Callable[[Int64], tuple[Op, ...]]]:
+    """The arrays of a problem, and how their rows are turned into operations."""
+    given = problem.given
+    form = arrays.of_columns(problem.model, given.columns) if isinstance(given, Selected) else None
+    if form is not None and isinstance(given, Selected):
+        return form, given.pick
+    return arrays.of_problem(problem), lambda rows: problem.named(rows.tolist())

@@ -82,10 +82,23 @@ class Problem:
 
     def __init__(self, model: Model, operations: Sequence[Op]) -> None:
         self.model = model
-        self.operations: list[Op] = [op for op in operations if matters(model, op)]
-        self.effects: list[Effect | None] = [model.effect(op) for op in self.operations]
-        self.invoked: list[int] = [op.invoked for op in self.operations]
-        self.returned: list[int] = [NEVER if op.returned is None else op.returned for op in self.operations]
+        self.given = operations
+
+    @cached_property
+    def operations(self) -> list[Op]:
+        return [op for op in self.given if matters(self.model, op)]
+
+    @cached_property
+    def effects(self) -> list[Effect | None]:
+        return [self.model.effect(op) for op in self.operations]
+
+    @cached_property
+    def invoked(self) -> list[int]:
+        return [op.invoked for op in self.operations]
+
+    @cached_property
+    def returned(self) -> list[int]:
+        return [NEVER if op.returned is None else op.returned for op in self.operations]
 
     @cached_property
     def kinds(self) -> list[Kind]:

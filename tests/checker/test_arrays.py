@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simulate
 
-from checker.history import Op
-from checker.models.base import Model, State
+from checker.history import History, Op
+from checker.models.base import Effect, Model, State
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
 from checker.search import arrays
@@ -86,3 +86,43 @@ def test_what_is_kept_keeps_its_states_and_gets_dense_classes() -> None:
     assert kept.rows.tolist() == numbers.tolist()
     assert kept.requires.tolist() == form.requires[numbers].tolist()
     assert sorted(set(kept.classes.tolist())) == list(range(len(set(form.classes[numbers].tolist()))))
+
+
+def test_columns_give_the_arrays_that_their_operations_give() -> None:
+    """But for the numbers of states and classes, which may be others."""
+    seen = 0
+    for seed in range(300):
+        history = History(simulate.small_history(Random(seed), Register(), 30))
+        problem = Problem(Register(), history.operations)
+        one, other = arrays.of_columns(Register(), history.columns), arrays.of_problem(problem)
+        assert (one is not None) == other.assignment
+        if one is None:
+            continue
+        seen += 1
+        assert [history.operations[row] for row in one.rows.tolist()] == problem.operations
+        for name in ("kinds", "invoked", "returned"):
+            assert getattr(one, name).tolist() == getattr(other, name).tolist()
+        states = {-1: -1, one.initial: other.initial}
+        for name in ("requires", "produces"):
+            for mine, theirs in zip(getattr(one, name).tolist(), getattr(other, name).tolist(), strict=True):
+                assert states.setdefault(mine, theirs) == theirs
+        assert len(set(states.values())) == len(states)
+        assert max(states) < one.states
+        pairs = set(zip(one.classes.tolist(), one.requires.tolist(), one.produces.tolist(), strict=True))
+        assert (
+            len({klass for klass, _, _ in pairs}) == len({(needs, leaves) for _, needs, leaves in pairs}) == len(pairs)
+        )
+        assert {klass for klass, _, _ in pairs} == set(range(len(pairs)))
+    assert seen > 100
+
+
+class _Odd(Register):
+    """A register whose reads say nothing; it does not override `assignment`, which is wrong for it."""
+
+    def effect(self, op: Op) -> Effect | None:
+        return None if op.f == "read" else super().effect(op)
+
+
+def test_a_model_that_changes_its_effects_alone_is_not_asked_for_columns() -> None:
+    history = History(simulate.small_history(Random(1), Register(), 30))
+    assert arrays.of_columns(_Odd(), history.columns) is None
