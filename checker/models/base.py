@@ -124,7 +124,7 @@ class Model:
 
 def require_known(history: Iterable[Op], model: Model) -> None:
     """Raises `HistoryError` for the first operation that the model does not know or whose value it can't take."""
-    for op in history:
+    for op in _doubtful(history, model) if isinstance(history, History) else history:
         if op.f not in model.functions:
             known = ", ".join(sorted(model.functions))
             problem = f"model {model.name} does not know the function {op.f!r}, expected one of {known}"
@@ -134,16 +134,28 @@ def require_known(history: Iterable[Op], model: Model) -> None:
             raise HistoryError(f"{op.f} of process {op.process}: {problem}", op.line)
 
 
-def _suspicious(history: History, model: Model) -> list[int] | None:
-    """The rows, in order, of operations that a model might refuse; None: any."""
+def _doubtful(history: History, model: Model) -> Iterable[Op]:
+    """The operations that a model might refuse, in order."""
     if not isinstance(history.operations, Operations):
-        return None
-    columns = history.columns
-    unknown = np.array([name not in model.functions for name in columns.names], np.bool_)[columns.f]
-    if type(model).refuses is Model.refuses:
-        return np.flatnonzero(unknown).tolist()
-    doubtful = model.doubtful(columns)
-    return None if doubtful is None else np.flatnonzero(unknown | doubtful).tolist()
+        return history
+    columns, operations = history.columns, history.operations
+    doubtful = np.array([name not in model.functions for name in columns.names], np.bool_)[columns.f]
+    if type(model).refuses is not Model.refuses:
+        refused = model.doubtful(columns) if declared_together(type(model), "doubtful", {"refuses"}) else None
+        if refused is None:
+            return history
+        doubtful |= refused
+    return (operations[row] for row in np.flatnonzero(doubtful).tolist())
+
+
+def declared_together(model: type[Model], name: str, others: set[str]) -> bool:
+    """Whether a declaration was written for what others say: none of them is overridden further down than it."""
+    for each in model.__mro__:
+        if name in vars(each):
+            return each is not Model
+        if vars(each).keys() & others:
+            return False
+    return False
 
 
 def show(value: Hashable) -> str:

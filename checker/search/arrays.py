@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checker.columns import Columns
-from checker.models.base import NOTHING, Model, State
+from checker.models.base import NOTHING, Model, State, declared_together
 from checker.search.problem import NEVER, Kind, Problem, Transitions
 
 Int64 = npt.NDArray[np.int64]
@@ -74,7 +74,9 @@ def of_columns(model: Model, columns: Columns) -> Arrays | None:
 
     `rows` are rows of these columns.
     """
-    assigned = model.assignment(columns) if _is_up_to_date(type(model)) else None
+    if not declared_together(type(model), "assignment", {"step", "effect", "readonly", "blind", "observes"}):
+        return None
+    assigned = model.assignment(columns)
     if assigned is None:
         return None
     reads = (assigned.produces == NONE) | (assigned.produces == assigned.requires)
@@ -98,16 +100,6 @@ def of_columns(model: Model, columns: Columns) -> Arrays | None:
         rows=kept,
         assignment=True,
     )
-
-
-def _is_up_to_date(model: type[Model]) -> bool:
-    """Whether `assignment` was written for what the other declarations say: none of them is overridden further down."""
-    for each in model.__mro__:
-        if "assignment" in vars(each):
-            return True
-        if vars(each).keys() & {"step", "effect", "readonly", "blind", "observes"}:
-            return False
-    return False
 
 
 def _renumber(requires: Int64, produces: Int64, initial: int) -> tuple[int, int]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simulate
 
-from checker.history import History, Op
-from checker.models.base import Effect, Model, State
+from checker.history import History, HistoryBuilder, HistoryError, Op
+from checker.models.base import Effect, Model, State, require_known
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
 from checker.search import arrays
@@ -126,3 +126,21 @@ class _Odd(Register):
 def test_a_model_that_changes_its_effects_alone_is_not_asked_for_columns() -> None:
     history = History(simulate.small_history(Random(1), Register(), 30))
     assert arrays.of_columns(_Odd(), history.columns) is None
+
+
+def test_what_a_model_refuses_is_found_in_columns_as_in_operations() -> None:
+    for value in ([1, 2, 3], 7, None, [], [1, 2]):
+        good = simulate.register_history(Random(1), operations=300, clients=3)
+        operations = [*good, Op(process=999, f="cas", value=value, invoked=10_000)]
+        builder = HistoryBuilder()
+        for op in operations:
+            builder.add(op)
+        errors = []
+        for history in (History(operations), builder.finish()):
+            try:
+                require_known(history, Register())
+                errors.append("")
+            except HistoryError as error:
+                errors.append(str(error))
+        assert errors[0] == errors[1]
+        assert bool(errors[0]) == (value != [1, 2])
