@@ -122,18 +122,15 @@ def _sentence(answers: Mapping[str, Answer], worst: Sequence[StaleRead]) -> str:
 
 
 def _how_stale(read: StaleRead) -> str:
-    behind = _range(read.versions_at_least, read.versions_at_most)
-    updates = f"{behind} {'update' if behind == '1' else 'updates'} behind"
+    behind = f"{read.versions_at_least} {'update' if read.versions_at_least == 1 else 'updates'} behind"
+    if read.versions_at_most != read.versions_at_least:
+        behind += f" (at most {read.versions_at_most})"
     if read.milliseconds_at_least is None or read.milliseconds_at_most is None:
-        return f"reads were up to {updates}"
+        return f"reads were up to {behind}"
     least, most = (_figure(bound) for bound in (read.milliseconds_at_least, read.milliseconds_at_most))
     bound = "" if least == most else f" (at most {most})"
-    return f"reads were up to {least} ms stale{bound}, {updates}"
+    return f"reads were up to {least} ms stale{bound}, {behind}"
 
 
 def _figure(bound: float) -> str:
     return f"{bound:.3g}" if bound < 100 else f"{bound:,.0f}"
-
-
-def _range(least: object, most: object) -> str:
-    return f"{least}" if least == most else f"{least} to {most}"

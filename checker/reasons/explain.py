@@ -20,6 +20,7 @@ from checker.reasons import lists as list_reasons
 from checker.reasons import registers as register_reasons
 from checker.reasons.breaks import Break, first_break
 from checker.reasons.cores import Core
+from checker.reasons.memory import remembering
 from checker.reasons.states import Possible, possible_states
 from checker.verdict import UNKNOWN, Valid, Verdict
 
@@ -51,8 +52,9 @@ def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], m
     seconds = None if budget.seconds is None else max(_SECONDS, _TIMES * meter.elapsed())
     own = Meter(Budget(steps=budget.steps, seconds=seconds, bytes=budget.bytes))
     try:
-        _explain(verdict, model, broken, own)
-        _place(verdict, model, broken)
+        known = remembering(model)
+        _explain(verdict, known, broken, own)
+        _place(verdict, known, broken)
     except Exception as error:  # noqa: BLE001 - any mistake of ours, or of a model that is not ours
         what = f"{type(error).__name__}: {error}"
         verdict.key = verdict.key if verdict.key is not None else next(iter(broken))

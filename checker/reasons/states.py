@@ -50,29 +50,13 @@ def possible_states(model: Model, first: Break, meter: Meter) -> Possible:
         return _tried(model, first, *_passed_through(model, first, meter), meter)
     found = blocks(told) if first.certain else None
     if found is not None:
-        sure = dict.fromkeys(possible(found, begin))
-        unseen = {state: blind for state, blind in _unseen(told).items() if state not in sure}
-        # An unanswered write may always stand last before a look: its block would end with the look, after all others began.
-        fresh = [state for state, blind in unseen.items() if blind]
-        probed = _tried(model, first, [state for state, blind in unseen.items() if not blind], True, meter)
-        after = sorted([*fresh, *probed.states], key=_rank)
-        return Possible([*sorted(sure, key=_rank), *after], probed.complete, len(after))
+        sure, late = (sorted(states, key=_rank) for states in possible(told, found, begin))
+        return Possible([*sure, *late], complete=True, unanswered=len(late))
     tried = _tried(model, first, _not_outlived(told, begin), True, meter)
     answered = {state for state, known in told.values.items() if any(op.returned is not None for op in known.producers)}
     early = [state for state in tried.states if state in answered or state == model.init]
     late = [state for state in tried.states if state not in early]
     return Possible([*early, *late], tried.complete, len(late))
-
-
-def _unseen(told: Story) -> dict[State, bool]:
-    """The states that nobody asked for and an update without an answer brings, and whether one does so whatever it meets."""
-    wanted = told.wanted()
-    found: dict[State, bool] = {}
-    for state, known in told.values.items():
-        open_ones = [op for op in known.producers if op.returned is None]
-        if open_ones and state not in wanted:
-            found[state] = any(told.effects[op.invoked].requires is NOTHING for op in open_ones)
-    return found
 
 
 def _not_outlived(told: Story, begin: int) -> list[State]:

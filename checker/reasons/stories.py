@@ -151,23 +151,61 @@ def _block(told: Story, takers: dict[State, Op], state: State, root: Op | None) 
     for value, level in reversed(levels):
         block.links.append((value, later))
         later = min(later, level)
+    block.links.reverse()
     return block
 
 
-def possible(found: Sequence[Block], begin: int) -> list[State]:
+def unseen(told: Story) -> list[Op]:
+    """The unanswered updates whose value nobody asked for."""
+    wanted = told.wanted()
+    known = ((state, op) for state, found in told.values.items() for op in found.producers)
+    return [op for state, op in known if op.returned is None and state not in wanted]
+
+
+def possible(told: Story, found: Sequence[Block], begin: int) -> tuple[list[State], list[State]]:
     """The values that could be there while an operation ran that began at `begin` and returned after all that is told.
 
     A look at a value widens its block: it now starts at `begin` or later. The others fit an order without it, so the only
     new conflict can be with a block that had ended before the look's block starts, and starts after that one ended (the
     theorem of `fast/zones.py`). Inside its block the look must not begin after a later link has returned.
+
+    The second list: what only updates leave that were never answered, and that nobody saw. A write of these may always stand
+    last before the look: its block ends with the look, after all others began. A cas lengthens the block that it ends.
     """
+    late: dict[State, list[Op]] = {}
+    for op in unseen(told):
+        asked = told.effects[op.invoked].requires
+        late.setdefault(asked, []).append(op)
+    fresh = {brings(told.effects[op.invoked]): BEFORE_ALL for op in late.get(NOTHING, ())}
     done = max((block.starts for block in found if block.ends < begin), default=BEFORE_ALL)
-    states = []
-    for block in found:
+    states: dict[State, None] = {}
+
+    def fits(block: Block, starts: int) -> bool:
         if block.ends < done and block.starts < done:
-            continue  # the block that starts at `done` rules it out
-        starts = max(block.starts, begin)
-        if any(other.ends < starts and block.ends < other.starts for other in found if other is not block):
-            continue
-        states += [state for state, later in block.links if later >= begin]
-    return states
+            return False  # the block that starts at `done` rules it out
+        return not any(other.ends < starts and block.ends < other.starts for other in found if other is not block)
+
+    for block in found:
+        if fits(block, max(block.starts, begin)):
+            states.update(dict.fromkeys(state for state, later in block.links if later >= begin))
+            longer = _longer(told, late, block.links[-1][0], max(block.starts, begin))
+            fresh.update((state, starts) for state, starts in longer.items() if fits(block, starts))
+    for state in list(fresh):
+        if fresh[state] == BEFORE_ALL:
+            fresh.update(dict.fromkeys(_longer(told, late, state, BEFORE_ALL), BEFORE_ALL))
+    return list(states), [state for state in fresh if state not in states]
+
+
+def _longer(told: Story, late: dict[State, list[Op]], last: State, starts: int) -> dict[State, int]:
+    """What unseen cas can make of the last value of a block, each with the least place at which the block would then start."""
+    best: dict[State, int] = {}
+    ahead = [(last, starts)]
+    while ahead:
+        state, since = ahead.pop()
+        for op in late.get(state, ()):
+            after, place = brings(told.effects[op.invoked]), max(since, op.invoked)
+            if place < best.get(after, NEVER):
+                best[after] = place
+                ahead.append((after, place))
+    best.pop(last, None)
+    return best

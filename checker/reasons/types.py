@@ -18,13 +18,15 @@ from checker.models.base import Model
 from checker.reasons import phrases
 from checker.verdict import Valid
 
+_SCALARS = (int, float, str)
+
 
 def says(model: Model, impossible: Op, everything: Sequence[Op], meter: Meter) -> str:
     """A sentence, if some value was asked in one type and answered in another; empty if none was.
 
     Whether that is all is found out by a check of the converted operations.
     """
-    pair = _mixed(everything) if _texts(impossible) else None
+    pair = _mixed(impossible, everything)
     if pair is None:
         return ""
     asked, answered = pair
@@ -38,20 +40,22 @@ def says(model: Model, impossible: Op, everything: Sequence[Op], meter: Meter) -
     return text
 
 
-def _mixed(everything: Sequence[Op]) -> tuple[Any, Any] | None:
-    """A value that was asked, and the same in another type that was answered and that nobody asked."""
-    asked = {_tagged(leaf): leaf for op in everything for leaf in _leaves(op.value)}
-    for op in everything:
-        for leaf in [*_leaves(op.result), *_leaves(op.error)]:
-            twin = _twin(leaf)
-            if twin is not None and _tagged(leaf) not in asked and _tagged(twin) in asked:
-                return asked[_tagged(twin)], leaf
-    return None
-
-
-def _texts(op: Op) -> bool:
-    """Whether any answer of the operation has a twin of another type."""
-    return any(_twin(leaf) is not None for part in (op.value, op.result, op.error) for leaf in _leaves(part))
+def _mixed(impossible: Op, everything: Sequence[Op]) -> tuple[Any, Any] | None:
+    """A value that was asked, and the same in another type that the operation met and that nobody asked."""
+    met = [*_leaves(impossible.result), *_leaves(impossible.error)]
+    met += _leaves(impossible.value[0]) if impossible.f == "cas" else []
+    twins = {_tagged(twin): leaf for leaf in met if (twin := _twin(leaf)) is not None}
+    asked: dict[tuple[str, Any], Any] = {}
+    for op in everything if twins else ():
+        value = op.value
+        if op.f == "cas" and op is not impossible:
+            asked.update((_tagged(leaf), leaf) for leaf in _leaves(value))
+        elif type(value) in _SCALARS:
+            asked[type(value).__name__, value] = value
+        elif value is not None and op is not impossible:
+            asked.update((_tagged(leaf), leaf) for leaf in _leaves(value))
+    pairs = ((asked[twin], leaf) for twin, leaf in twins.items() if twin in asked and _tagged(leaf) not in asked)
+    return next(pairs, None)
 
 
 def _tagged(leaf: Any) -> tuple[str, Any]:

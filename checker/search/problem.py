@@ -48,8 +48,7 @@ class Transitions:
 
     def class_of(self, op: Op, effect: Effect | None) -> int:
         """The number of the operation's class."""
-        named = (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else None)
-        number = self._class_numbers.setdefault(effect or named, len(self._samples))
+        number = self._class_numbers.setdefault(_named(op) if effect is None else effect, len(self._samples))
         if number == len(self._samples):
             self._samples.append(op)
         return number
@@ -71,6 +70,11 @@ class Transitions:
             self._rows.append({})
             self.held += STATE_BYTES + sys.getsizeof(state)
         return number
+
+
+def _named(op: Op) -> Hashable:
+    """All that `step` may look at."""
+    return (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else None)
 
 
 class Problem:
