@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checker.columns import NEVER, Columns
+from checker.formats import files
 from checker.history import History
 from checker.values import NOTHING_CODE, Values
 
@@ -249,6 +250,11 @@ def history_of(given: Registers) -> History:
         line=places,
     )
     return History.of_columns(columns)
+
+
+def loaded(path: Path) -> History:
+    """The history in a file."""
+    return files.load(path)
 
 
 def save(path: Path, given: Registers) -> None:
