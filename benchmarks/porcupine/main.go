@@ -1,7 +1,7 @@
 // Checks a history with Porcupine for benchmarks/checker.py: `porcupine register|kv FILE SECONDS` prints one JSON object.
 //
 // FILE has one operation a line: key, function, argument, answer or second argument, invocation, return (-1: never answered),
-// parted by tabs. Build it beside a copy of github.com/anishathalye/porcupine:
+// parted by tabs. go.mod names what it needs; build it beside a copy of github.com/anishathalye/porcupine:
 //
 //	go mod edit -replace github.com/anishathalye/porcupine=COPY && go build -o porcupine .
 package main
