@@ -15,6 +15,7 @@ from checker.history import History, Op
 from checker.models.base import Model, require_known, show
 from checker.parts import Finding, Part
 from checker.reasons import explain
+from checker.replay import replay
 from checker.selections import by_object
 from checker.verdict import INVALID, UNKNOWN, GaveUp, Invalid, Valid, Verdict, worst
 
@@ -24,7 +25,7 @@ _MOST = 1 << 62
 
 
 class Progress(NamedTuple):
-    """How far a check is: keys that were tried, of how many, and operations of theirs (in part: of the present one), of how many."""
+    """How far a check is: keys that are done with, of how many, and operations that were passed, of how many."""
 
     keys_done: int
     keys: int
@@ -82,14 +83,22 @@ def check(
 
 
 def witness(history: History, model: Model, budget: Budget | None = None) -> dict[Hashable, tuple[Op, ...]] | None:
-    """For a valid history an order of the operations of each object that shows it; None where none was found."""
+    """For a valid history an order of the operations of each object that shows it; None where none was found.
+
+    Each order is replayed against the model; one that is wrong is a mistake of our own (`AssertionError`).
+    """
     meter = Meter(budget or Budget())
+    if model.judge(history, meter) is not None:
+        return None
     model = model.prepared(history)
     orders: dict[Hashable, tuple[Op, ...]] = {}
     for key, operations in by_object(history, model).items():
         outcome = ways.decide(model, operations, meter)
         if not isinstance(outcome, Valid):
             return None
+        wrong = replay(model, operations, outcome.witness)
+        if wrong:
+            raise AssertionError(f"the witness of key {key!r} is wrong: {wrong}")
         orders[key] = outcome.witness
     return orders
 
@@ -108,15 +117,20 @@ class _Foreman:
         self._model, self._parts, self._meter, self._progress = model, todo, meter, progress
         self._hands = workers.cores() if hands is None else hands
         self._asked = hands is not None
-        self._tried: set[int] = set()
-        self._operations = (0, sum(len(part.operations) for part in todo))
+        self._finished: set[int] = set()
+        self._told = Progress(0, len(todo), 0, sum(len(part.operations) for part in todo))
+        self._present: tuple[Meter, Part] | None = None
         if progress is not None:
             meter.watch = self._tell
 
     def work(self) -> None:
         self._turn(sorted(self._parts, key=lambda part: len(part.operations)), hard=False)
-        if any(part.verdict == INVALID for part in self._parts):
-            return
+        if not any(part.verdict == INVALID for part in self._parts):
+            self._work_hard()
+        for part in self._parts:
+            self._done(part, hard=True)
+
+    def _work_hard(self) -> None:
         self._turn([part for part in self._parts if part.verdict == UNKNOWN], hard=True)
         # What had too little memory beside others has all of it now, alone: more workers must not mean fewer verdicts.
         short = [part for part in self._parts if part.finding.of_memory and part.verdict == UNKNOWN]
@@ -130,7 +144,7 @@ class _Foreman:
         )
         if left:
             crew = workers.Crew(self._model, left, workers=self._hands, hard=hard, meter=self._meter)
-            crew.run(share, self._done)
+            crew.run(share, lambda part: self._done(part, hard=hard))
 
     def _alone(
         self, todo: Sequence[Part], share: Callable[[int], Meter], *, hard: bool, until: float
@@ -144,8 +158,11 @@ class _Foreman:
                     may_help = workers.may_help(self._model, asked=self._asked)
                 if may_help:
                     return todo[place:]
-            part.take(parts.attempt(self._model, part.operations, share(left), hard=hard))
-            self._done(part)
+            meter = share(left)
+            self._present = (meter, part)
+            part.take(parts.attempt(self._model, part.operations, meter, hard=hard))
+            self._present = None
+            self._done(part, hard=hard)
         return ()
 
     def _shares(self, count: int) -> Callable[[int], Meter]:
@@ -163,23 +180,31 @@ class _Foreman:
 
         return share
 
-    def _done(self, part: Part) -> None:
-        if self._progress is not None:
-            done, whole = self._operations
-            if id(part) not in self._tried:
-                self._tried.add(id(part))
-                self._operations = (done + len(part.operations), whole)
-            self._tell()
+    def _done(self, part: Part, *, hard: bool) -> None:
+        """Counts a part that is decided, or that nobody will try again."""
+        if self._progress is None or id(part) in self._finished or not (hard or part.verdict != UNKNOWN):
+            return
+        self._finished.add(id(part))
+        self._tell()
 
     def _tell(self) -> None:
+        """Tells of what is finished, and of the part that is under way in this process; never of less than before."""
         assert self._progress is not None
-        self._progress(Progress(len(self._tried), len(self._parts), *self._operations))
+        passed = sum(len(part.operations) for part in self._parts if id(part) in self._finished)
+        if self._present is not None:
+            meter, part = self._present
+            place, end = meter.furthest
+            passed += 0 if id(part) in self._finished else len(part.operations) * place // max(1, end)
+        told = self._told
+        self._told = Progress(len(self._finished), told.keys, max(passed, told.operations_done), told.operations)
+        self._progress(self._told)
 
 
 def _tell_of_interrupt(todo: Sequence[Part]) -> None:
     for part in todo:
         if part.verdict == UNKNOWN:
-            part.take(Finding(GaveUp(f"interrupted ({part.reason})"), part.finding.way))
+            assert isinstance(part.finding.outcome, GaveUp)
+            part.take(Finding(GaveUp(f"interrupted ({part.finding.outcome.reason})"), part.finding.way))
 
 
 def _explain(verdict: Verdict, model: Model, todo: Sequence[Part], meter: Meter) -> None:

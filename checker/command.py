@@ -6,22 +6,25 @@ Printing for people, exit statuses and options of the whole product live in the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from checker.budget import Budget
-from checker.check import check
+from checker.check import Progress, check, witness
 from checker.formats import files
-from checker.history import HistoryError
+from checker.history import HistoryError, Op
 from checker.models.base import ModelError
-from checker.models.catalog import make_model
-from checker.verdict import Verdict
+from checker.models.catalog import MODELS, fitting, make_model
+from checker.verdict import VALID, Verdict
 
 
 def check_file(
     path: str | Path,
-    model: str,
+    model: str | None = None,
     init: Any = None,
     format: str | None = None,  # noqa: A002 - the option is called so
     budget: Budget | None = None,
@@ -29,11 +32,17 @@ def check_file(
     allow_torn_tail: bool = False,
     workload: str | None = None,
     options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    witness_file: str | Path | None = None,
 ) -> Verdict:
     """The verdict on the history in a file, by the name of a model and an initial value (None: nil, empty).
 
-    `format` is one of `formats.files.FORMATS`; None finds it by content. Of a history whose events name their workloads, `workload` takes
-    the operations of one; with several and none chosen no model fits, which is refused. `options` are those of the model, such as the `consistency` that transactions must have.
+    `model` None takes the one that knows all functions of the history, if there is only one. `format` is one of `formats.files.FORMATS`;
+    None finds it by content. Of a history whose events name their workloads, `workload` takes the operations of one; with
+    several and none chosen no model fits, which is refused. `workers` and `progress` are those of `check`. `witness_file`
+    gets the order that shows that a valid history is valid, one operation a line; a warning tells where there is none.
+    `options` are those of the model, such as the `consistency` that transactions must have.
 
     Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
     """
@@ -45,9 +54,60 @@ def check_file(
         raise HistoryError(f"it holds several workloads ({', '.join(workloads)}): expected --workload with one of them")
     if not len(history):
         raise HistoryError("there is no operation in it: expected at least one invoke, since nothing was tested else")
-    verdict = check(history, make_model(model, init, **(options or {})), budget)
-    verdict.warnings = history.warnings
+    judge = make_model(model or fitting_model(history.functions()), init, **(options or {}))
+    verdict = check(history, judge, budget, workers=workers, progress=progress)
+    verdict.warnings = [*history.warnings, *verdict.warnings]
+    if witness_file is not None:
+        orders = witness(history, judge, budget) if verdict.verdict == VALID else None
+        if orders is None:
+            verdict.warnings.append(f"no witness was written: {_no_witness(verdict)}")
+        else:
+            write_witness(witness_file, orders)
     return verdict
+
+
+def _no_witness(verdict: Verdict) -> str:
+    return "no order was found within the budget" if verdict.verdict == VALID else f"the verdict is {verdict.verdict}"
+
+
+def write_witness(path: str | Path, orders: Mapping[Hashable, Sequence[Op]]) -> None:
+    """Writes the order of each object, one operation a line: its place in the order of its object, from 1, and what it is."""
+    with open(path, "wb") as file:
+        for operations in orders.values():
+            for place, op in enumerate(operations, 1):
+                file.write(msgspec.json.encode({"place": place, **op.as_dict()}, enc_hook=str) + b"\n")
+
+
+def fitting_model(functions: Collection[str]) -> str:
+    """The name of the one model that knows all of these functions. Raises `ModelError` where there is none, or more."""
+    names = fitting(functions)
+    used = ", ".join(sorted(functions))
+    if not names:
+        raise ModelError(
+            f"no model knows all functions of this history ({used}): expected --model with one of {', '.join(MODELS)}"
+        )
+    if len(names) > 1:
+        raise ModelError(
+            f"several models know the functions of this history ({used}): expected --model with one of {', '.join(names)}"
+        )
+    return names[0]
+
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", 1):
+    _UNITS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
+
+
+def bytes_of(text: str) -> int:
+    """What `--memory` means: a number with B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (of 1024) or no unit (bytes).
+
+    Raises `ModelError` for anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    amount = 0 if match is None else int(float(match[1]) * _UNITS.get(match[2].lower(), 0))
+    if amount <= 0:
+        raise ModelError(f"--memory must be an amount of memory above 0, for example 2GiB or 500MB, not {text!r}")
+    return amount
 
 
 def initial_value(text: str) -> Any:

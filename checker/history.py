@@ -339,6 +339,12 @@ class History:
             return []
         return sorted({str(columns.values[code]) for code in np.unique(columns.workload).tolist() if code})
 
+    def functions(self) -> list[str]:
+        """What was asked, sorted."""
+        if self._listed is not None:
+            return sorted({op.f for op in self._listed})
+        return sorted(self.columns.names[number] for number in np.unique(self.columns.f).tolist())
+
     def of_workload(self, name: str) -> History:
         """The operations of one workload, in the places that they have among all."""
         if self._listed is not None:

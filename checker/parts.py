@@ -23,7 +23,7 @@ from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, V
 class Finding(msgspec.Struct):
     """What a try came to: the outcome (of a valid one without its witness), its way, and what it cost.
 
-    `of_memory`: a way stopped for want of memory, so a try with more of it may decide.
+    `of_memory`: a way stopped for want of memory, so a try with more of it may decide. `reached`: the furthest event.
     """
 
     outcome: Outcome
@@ -31,6 +31,7 @@ class Finding(msgspec.Struct):
     seconds: float = 0.0
     steps: int = 0
     of_memory: bool = False
+    reached: int = 0
 
 
 class Part(msgspec.Struct):
@@ -50,11 +51,15 @@ class Part(msgspec.Struct):
 
     @property
     def reason(self) -> str:
-        """Why it is unknown; empty if it is not."""
-        return self.finding.outcome.reason if isinstance(self.finding.outcome, GaveUp) else ""
+        """Why it is unknown, and what resisted; empty if it is not."""
+        if not isinstance(self.finding.outcome, GaveUp):
+            return ""
+        window = resisting(self.operations, self.finding.reached) if self.finding.reached else ""
+        return f"{self.finding.outcome.reason}; {window}" if window else self.finding.outcome.reason
 
     def take(self, finding: Finding) -> None:
         """Notes what a further try came to."""
+        finding.reached = max(finding.reached, self.finding.reached)
         self.finding = finding
         self.seconds += finding.seconds
 
@@ -91,9 +96,9 @@ def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool)
     outcome = answer.outcome
     if isinstance(outcome, Valid):
         outcome = Valid(())
-    elif isinstance(outcome, GaveUp) and hard and (window := resisting(operations, meter.furthest[0])):
-        outcome = GaveUp(f"{outcome.reason}; {window}")
-    return Finding(outcome, answer.way, meter.elapsed() - seconds, meter.steps - steps, answer.of_memory)
+    return Finding(
+        outcome, answer.way, meter.elapsed() - seconds, meter.steps - steps, answer.of_memory, meter.furthest[0]
+    )
 
 
 def _mistake(error: Exception) -> str:

@@ -8,10 +8,9 @@ its limit, a model that judges whole histories) is checked from time to time as 
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from checker import parts
 from checker.budget import Budget, Meter, OutOfBudgetError
 from checker.check import check
 from checker.fast.growing import GrowingList, SteppedAside
@@ -19,7 +18,7 @@ from checker.history import History, Op, Pairing, freeze
 from checker.models.base import Model, require_known, show
 from checker.models.lists import AppendList
 from checker.search.online import OnlineSweep, Outgrown
-from checker.verdict import INVALID, UNKNOWN, VALID, Invalid, Verdict, worst
+from checker.verdict import INVALID, UNKNOWN, VALID, Verdict, worst
 
 _WIDEST = 1 << 9
 """How many configurations a frontier may have: beyond them each event would take seconds."""
@@ -128,13 +127,8 @@ class _Followed:
         assert self.kept is not None
         self._check_at = len(self.kept) * 5 // 4 + _AGAIN_AFTER
         known = sorted([*self.kept, *self.open.values()], key=lambda op: op.invoked)
-        meter = Meter(Budget(steps=_AGAIN_STEPS, bytes=self._meter.budget.bytes))
-        judged = self._model.judge(History(known), meter)
-        if judged is not None:
-            broken = judged.verdict == INVALID
-        else:
-            broken = isinstance(parts.attempt(self._model, known, meter, hard=False).outcome, Invalid)
-        if broken:
+        budget = Budget(steps=_AGAIN_STEPS, bytes=self._meter.budget.bytes)
+        if check(History(known), self._model, budget, workers=1).verdict == INVALID:
             self.impossible = max(self.kept, key=lambda op: op.returned or -1)
 
 
@@ -205,7 +199,7 @@ class Checker:
                     self.verdict = self._short(followed)
         if self._broken is not None:
             return self._explained(self._broken)
-        return self._summed_up()
+        return _summed_up(self.model, self.budget, list(self._objects.values()))
 
     def _invoke(self, process: int, event: Mapping[str, Any], place: int, line: int | None) -> None:
         op = Op(
@@ -217,12 +211,12 @@ class Checker:
             line=line,
         )
         require_known([op], self.model)
-        whole = type(self.model).judge is not Model.judge
+        whole = type(self.model).judge is not Model.judge or type(self.model).prepared is not Model.prepared
         key = self._keys[process] = None if whole else self.model.partition(op)
         if key not in self._objects:
             self._objects[key] = _Followed(key, self.model, self._meter)
             if whole:
-                self._objects[key].leave("the model judges whole histories")
+                self._objects[key].leave("the model looks at whole histories")
         self._objects[key].invoke(op)
 
     def _drop_histories(self) -> None:
@@ -262,32 +256,24 @@ class Checker:
         told.operations, told.per_key = self.operations, self.verdict.per_key
         return told
 
-    def _summed_up(self) -> Verdict:
-        """Everything that is followed was found valid; the rest is checked now."""
-        left = [each for each in self._objects.values() if each.why_not]
-        kept = [each for each in left if each.kept is not None]
-        rows = {each.key: each.row(VALID) for each in self._objects.values() if not each.why_not}
-        rows |= {
-            each.key: each.row(UNKNOWN, f"{each.why_not}, and its history was not kept")
-            for each in left
-            if each.kept is None
-        }
-        told = Verdict(verdict=VALID)
-        if kept:
-            told = check(History(op for each in kept for op in each.kept or ()), self.model, self.budget)
-            rows |= {row["key"]: row for row in told.per_key}
-            if told.verdict == INVALID:
-                told.operations = self.operations
-                told.per_key = list(rows.values())
-                return told
+
+def _summed_up(model: Model, budget: Budget, objects: Sequence[_Followed]) -> Verdict:
+    """The verdict where everything that is followed was found valid; the rest is checked now."""
+    left = [each for each in objects if each.why_not]
+    kept = [each for each in left if each.kept is not None]
+    rows = {each.key: each.row(VALID) for each in objects if not each.why_not}
+    for each in left:
+        rows[each.key] = each.row(UNKNOWN, f"{each.why_not}, and its history was not kept")
+    told = Verdict(verdict=VALID)
+    if kept:
+        told = check(History(op for each in kept for op in each.kept or ()), model, budget)
+        rows |= {row["key"]: row for row in told.per_key}
+    if told.verdict != INVALID:
         word = worst(row["verdict"] for row in rows.values())
-        ways = {row["way"] for row in rows.values() if row["verdict"] == word}
-        reason = told.reason or next((row["reason"] for row in rows.values() if row["verdict"] == word), "")
-        return Verdict(
-            verdict=word,
-            reason=reason if word == UNKNOWN else "",
-            model=self.model.name,
-            way=", ".join(sorted(ways - {""})),
-            operations=self.operations,
-            per_key=list(rows.values()),
-        )
+        ways = {row["way"] for row in rows.values() if row["verdict"] == word} - {""}
+        reasons = [told.reason, *(row["reason"] for row in rows.values() if row["verdict"] == word)]
+        told = Verdict(verdict=word, model=model.name, way=", ".join(sorted(ways)))
+        told.reason = next(filter(None, reasons), "") if word == UNKNOWN else ""
+    told.operations = sum(each.operations for each in objects)
+    told.per_key = list(rows.values())
+    return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from checker.models.bank import Bank
@@ -28,6 +28,11 @@ MODELS: dict[str, type[Model]] = {
     "long-fork": LongFork,
 }
 """The models by the names that `--model` takes."""
+
+
+def fitting(functions: Collection[str]) -> list[str]:
+    """The models that know all of these functions; `register` is another name of `cas-register`, and left out."""
+    return [name for name, model in MODELS.items() if set(functions) <= model.functions and name != "register"]
 
 
 def make_model(name: str, init: Any = None, **options: Any) -> Model:

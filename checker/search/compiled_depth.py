@@ -407,7 +407,10 @@ def search(
         cursor[_PAUSE] = before + _STEPS_BETWEEN_LOOKS
         status = _search(layout, steps, groups, cursor, memory, nothing, int(not oldest_first))
         held = sum(each.nbytes for each in (*layout, *memory)) + (table.held if table else 0)
-        meter.progress = (_place_in_history(arrays, layout, cursor[_BEST] - 1), _place_in_history(arrays, layout, -1))
+        meter.progress = (
+            _place_in_history(arrays, layout, max(0, cursor[_BEST] - 1)),
+            _place_in_history(arrays, layout, -1),
+        )
         meter.spend(int(cursor[_STEPS]) - before, held)
         if status == MISSING:
             assert table is not None

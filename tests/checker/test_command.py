@@ -8,11 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import simulate
 
 import checker
+from checker import Interrupted, Op, Verdict, make_model
 from checker.__main__ import main
+from checker.command import bytes_of
+from checker.replay import replay
 from harness.__main__ import run_command_line
 
 INVOKE = '{"i":0,"t":5,"type":"invoke","process":0,"f":"write","key":"k","value":1}\n'
@@ -240,3 +246,154 @@ def test_a_history_without_an_operation_is_refused(
     (tmp_path / "empty.jsonl").write_text(text)
     assert door([str(tmp_path / "empty.jsonl"), "--model", "register"]) == 2
     assert "there is no operation in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, amount",
+    [
+        ("1", 1),
+        ("5 kB", 5000),
+        ("500MB", 500_000_000),
+        ("2GiB", 2 << 30),
+        ("0.5KiB", 512),
+        ("3g", 3 * 10**9),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_an_amount_of_memory_has_a_unit(text: str, amount: int) -> None:
+    assert bytes_of(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GB", "0", "1XB", "nan", "1e3"])
+def test_what_is_no_amount_of_memory_is_refused(
+    text: str, door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "h").write_text(GOOD)
+    assert door([str(tmp_path / "h"), "--model", "register", f"--memory={text}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--memory must be an amount of memory above 0, for example 2GiB or 500MB" in err
+
+
+READ = '{"type":"invoke","process":1,"f":"read","key":"l"}\n'
+
+
+def test_the_model_is_found_by_the_functions_of_the_history_where_only_one_knows_them(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "h"
+    for text, model in (
+        (GOOD, "cas-register"),
+        (GOOD.replace("write", "append") + READ, "append"),
+        (GOOD.replace("write", "put"), "kv"),
+    ):
+        path.write_text(text.replace('"value":1', '"value":"a"'))
+        assert door([str(path), "--json"]) in {0, 1}
+        assert json.loads(capsys.readouterr().out)["model"] == model
+    for f, sentence in (
+        ("read", "several models know the functions of this history (read)"),
+        ("fly", "no model knows all functions"),
+    ):
+        path.write_text(GOOD.replace("write", f))
+        assert door([str(path)]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_budget_of_steps_is_the_same_everywhere(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sixteen clients that write and read few values, each for long: no near-linear way applies."""
+    history = simulate.register_history(Random(5), operations=150, clients=16, unanswered=0.3, values=4)
+    lines = []
+    for op in history.operations:
+        asked = {"process": op.process, "f": op.f, "key": op.key, "value": op.value}
+        lines.append((op.invoked, {**asked, "type": "invoke"}))
+        if op.returned is not None:
+            lines.append((op.returned, {**asked, "type": op.type, "value": op.result, "error": op.error}))
+    lines.sort(key=lambda line: line[0])
+    (tmp_path / "h").write_text("".join(json.dumps(line) + "\n" for _, line in lines))
+    reasons = []
+    for _ in range(2):
+        assert door([str(tmp_path / "h"), "--steps", "150", "--json"]) == 3
+        reasons.append(json.loads(capsys.readouterr().out)["reason"])
+    assert reasons[0] == reasons[1]
+    assert "the budget of 150 steps was used up" in reasons[0]
+    assert "what resisted is the window of events" in reasons[0]
+
+
+def test_the_worst_of_several_files_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good").write_text(GOOD)
+    (tmp_path / "stale").write_text(STALE)
+    files = [str(tmp_path / name) for name in ("good", "stale", "good")]
+    assert of_the_product(files) == 1
+    assert capsys.readouterr().out.count("2 operations") == 1
+    assert of_the_product([*files, "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "invalid"
+    assert [(run["file"], run["verdict"]) for run in answer["runs"]] == list(
+        zip(files, ["valid", "invalid", "valid"], strict=True)
+    )
+    assert of_the_product([files[0], files[2]]) == 0
+    assert of_the_product([*files, "--follow"]) == 2
+
+
+def test_a_witness_is_an_order_that_can_be_replayed(
+    door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue: "witness order (on valid, on request, verified by replay against the model)"."""
+    path, order = tmp_path / "h", tmp_path / "order"
+    read = (
+        GOOD.replace('"i":0,', "").replace('"i":1,', "").replace("write", "read").replace('"process":0', '"process":1')
+    )
+    path.write_text(GOOD + read)
+    assert door([str(path), "--model", "register", "--witness", str(order)]) == 0
+    rows = [json.loads(line) for line in order.read_text().splitlines()]
+    assert [(row["place"], row["f"], row["result"]) for row in rows] == [(1, "write", 1), (2, "read", 1)]
+    order.unlink()
+    path.write_text(STALE)
+    assert door([str(path), "--model", "register", "--witness", str(order)]) == 1
+    assert "no witness was written: the verdict is invalid" in capsys.readouterr().err
+    assert not order.exists()
+
+
+def test_a_wrong_order_is_no_witness() -> None:
+    write = Op(process=0, f="write", value=1, type="ok", invoked=0, returned=1)
+    late = Op(process=1, f="write", value=2, type="ok", invoked=2, returned=3)
+    read = Op(process=2, f="read", result=2, type="ok", invoked=4, returned=5)
+    failed = Op(process=3, f="write", value=3, type="fail", invoked=6, returned=7)
+    ops = [write, late, read, failed]
+    model = make_model("register")
+    assert replay(model, ops, [write, late, read]) == ""
+    for order, wrong in (
+        ([late, write, read], "write of process 0 returned before an earlier one was invoked"),
+        ([write, read, late], "read of process 2 is illegal"),
+        ([write, late], "an answered operation is missing"),
+        ([write, late, read, read], "an operation stands in it twice"),
+        ([write, late, read, failed], "an operation is in it that did not happen"),
+    ):
+        assert replay(model, ops, order).startswith(wrong)
+    assert (
+        replay(model, [write, late], [late, write]) == "write of process 0 returned before an earlier one was invoked"
+    )
+
+
+@pytest.mark.parametrize("word, status", [("invalid", 1), ("unknown", 3), ("valid", 3)])
+def test_ctrl_c_tells_what_is_known_so_far(
+    word: str,
+    status: int,
+    tmp_path: Path,
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """DESIGN: "Ctrl-C: 1 if a violation was proved, else 3"."""
+
+    def interrupted(*_: Any, **__: Any) -> Verdict:
+        raise Interrupted(Verdict(verdict=word, per_key=[{"key": 1, "verdict": word}]))
+
+    for place in ("checker.__main__.check_file", "harness.commands.check.check_file"):
+        monkeypatch.setattr(place, interrupted)
+    (tmp_path / "h").write_text(GOOD)
+    assert door([str(tmp_path / "h"), "--model", "register", "--json"]) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["per_key"]) == (word, [{"key": 1, "verdict": word}])
