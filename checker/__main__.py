@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--idle", type=float, default=5.0, help="a file that is followed ends after so many quiet seconds"
     )
     parser.add_argument(
-        "--with-parent", action="store_true", help="a file that is followed ends with the process that asked"
+        "--parent", type=int, help="a file that is followed ends with the process of this number, which asked"
     )
     parser.add_argument("--allow-torn-tail", action="store_true", help="drop a last event that was cut off")
     parser.add_argument("--json", action="store_true", help="print the whole verdict as one JSON object")
@@ -85,9 +85,7 @@ def _verdict(given: argparse.Namespace) -> tuple[Verdict, bool]:
         if given.follow:
             model = None if given.model is None else make_model(given.model, init, **options)
             path = Path(given.file)
-            return follow(
-                Following(path, model, given.workload, given.idle, with_parent=given.with_parent), budget
-            ), False
+            return follow(Following(path, model, given.workload, given.idle, given.parent), budget), False
         verdict = check_file(
             given.file,
             given.model,

@@ -34,13 +34,16 @@ class Followed(NamedTuple):
 
 
 class Following(NamedTuple):
-    """What is followed, and how long nothing may be added to it before it is at its end; `model` None: found by functions."""
+    """What is followed, and how long nothing may be added to it before it is at its end; `model` None: found by functions.
+
+    `parent` is the process that asked: when it is gone, the file is at its end.
+    """
 
     path: Path
     model: Model | None
     workload: str | None = None
     idle: float = 5.0
-    with_parent: bool = False
+    parent: int | None = None
 
 
 def follow(
@@ -130,7 +133,6 @@ def _lines(following: Following) -> Iterator[tuple[int, bytes]]:
 
     A torn last line is waited for; what is torn when the file ends was never recorded.
     """
-    parent = os.getppid()
     number, torn = 0, b""
     quiet_since = time.monotonic()
     with following.path.open("rb") as file:
@@ -146,7 +148,7 @@ def _lines(following: Following) -> Iterator[tuple[int, bytes]]:
                 yield 0, b""
                 continue
             yield 0, b""
-            left = following.with_parent and os.getppid() != parent
+            left = following.parent is not None and os.getppid() != following.parent
             if left or time.monotonic() - quiet_since >= following.idle:
                 return
             time.sleep(_POLL_SECONDS)

@@ -15,7 +15,7 @@ from checker.budget import Budget, Meter, OutOfBudgetError
 from checker.check import check
 from checker.fast.growing import GrowingList, SteppedAside
 from checker.history import History, Op, Pairing, freeze
-from checker.models.base import Model, require_known, show
+from checker.models.base import Model, looks_at_whole_histories, require_known, show
 from checker.models.lists import AppendList
 from checker.search.online import OnlineSweep, Outgrown
 from checker.verdict import INVALID, UNKNOWN, VALID, Verdict, worst
@@ -211,7 +211,7 @@ class Checker:
             line=line,
         )
         require_known([op], self.model)
-        whole = type(self.model).judge is not Model.judge or type(self.model).prepared is not Model.prepared
+        whole = looks_at_whole_histories(type(self.model))
         key = self._keys[process] = None if whole else self.model.partition(op)
         if key not in self._objects:
             self._objects[key] = _Followed(key, self.model, self._meter)

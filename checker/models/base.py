@@ -122,6 +122,11 @@ class Model:
         return None
 
 
+def looks_at_whole_histories(model: type[Model]) -> bool:
+    """Whether the model can tell nothing of one object before it knows the whole history."""
+    return model.judge is not Model.judge or model.prepared is not Model.prepared
+
+
 def require_known(history: Iterable[Op], model: Model) -> None:
     """Raises `HistoryError` for the first operation that the model does not know or whose value it can't take."""
     for op in _doubtful(history, model) if isinstance(history, History) else history:

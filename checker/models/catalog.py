@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from checker.models.bank import Bank
-from checker.models.base import Model, ModelError
+from checker.models.base import Model, ModelError, looks_at_whole_histories
 from checker.models.forks import LongFork
 from checker.models.lists import AppendList
 from checker.models.locks import Mutex
@@ -31,8 +31,13 @@ MODELS: dict[str, type[Model]] = {
 
 
 def fitting(functions: Collection[str]) -> list[str]:
-    """The models that know all of these functions; `register` is another name of `cas-register`, and left out."""
-    return [name for name, model in MODELS.items() if set(functions) <= model.functions and name != "register"]
+    """The models that know all of these functions; `register` is another name of `cas-register`, and left out.
+
+    Models that look at whole histories take single reads and writes for transactions: they are named only where no model of
+    single objects fits.
+    """
+    names = [name for name, model in MODELS.items() if set(functions) <= model.functions and name != "register"]
+    return [name for name in names if not looks_at_whole_histories(MODELS[name])] or names
 
 
 def make_model(name: str, init: Any = None, **options: Any) -> Model:

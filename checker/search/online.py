@@ -16,7 +16,7 @@ import heapq
 
 from checker.budget import Meter
 from checker.history import Op
-from checker.models.base import Model, State
+from checker.models.base import Effect, Model, State
 from checker.search.problem import NEVER, Kind, Problem, Transitions, kind_of, matters
 from checker.search.sweep import Sweep
 
@@ -44,6 +44,11 @@ class _GrowingProblem(Problem):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, ())
+        # Columns that grow, in the place of those that a problem makes of the operations that it is given.
+        self.operations: list[Op] = []
+        self.effects: list[Effect | None] = []
+        self.invoked: list[int] = []
+        self.returned: list[int] = []
         self.states = _States(model)
         self.transitions = self.states
         self.kinds: list[Kind] = []

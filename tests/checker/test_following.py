@@ -139,8 +139,8 @@ def test_who_follows_ends_with_who_asked(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(FINE)
     code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'checker', sys.argv[1], '--follow', '--with-parent', '--idle', '600'])\n"
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'checker', sys.argv[1], '--follow', '--parent', str(os.getpid()), '--idle', '600'])\n"
         "print(child.pid, flush=True)\ntime.sleep(600)"
     )
     with subprocess.Popen(
@@ -148,7 +148,6 @@ def test_who_follows_ends_with_who_asked(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        time.sleep(1.5)  # let it begin: what it does when its parent dies before that is another matter
         parent.kill()
         assert parent.stdout.read().startswith(
             "valid"
