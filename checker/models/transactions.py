@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from checker.budget import Meter
+from checker.budget import Budget, Meter
 from checker.history import OK, History, Op, freeze
 from checker.models.base import Model, ModelError, State, show
 from checker.verdict import Verdict
@@ -48,13 +48,23 @@ class Dependencies(Model):
 
     def judge(self, history: History, meter: Meter) -> Verdict:
         """The verdict for the consistency model, by Elle's way. Raises `HistoryError` where an operation is no such transaction."""
-        judged = importlib.import_module("checker.transactions.judge")
-        if self.name == "list-append":
-            analysis = judged.analyse_appends(history, meter)
-        else:
-            analysis = judged.analyse_registers(history, meter, linearizable_keys=self.linearizable_keys)
-        verdict: Verdict = judged.verdict(analysis, self.name, self.consistency)
+        verdict: Verdict = self._judge().verdict(self._analysis(history, meter), self.name, self.consistency)
         return verdict
+
+    def drawn(self, history: History, kind: str | None = None) -> Any:
+        """The shortest cycle of a kind of anomaly (None: the one that the verdict tells of) as a `networkx.DiGraph`, None if there is none.
+
+        Nodes have a `name` and a `label`, edges a `kind` and a sentence, `because`.
+        """
+        return self._judge().drawn(self._analysis(history, Meter(Budget())), self.consistency, kind)
+
+    def _analysis(self, history: History, meter: Meter) -> Any:
+        if self.name == "list-append":
+            return self._judge().analyse_appends(history, meter)
+        return self._judge().analyse_registers(history, meter, linearizable_keys=self.linearizable_keys)
+
+    def _judge(self) -> Any:
+        return importlib.import_module("checker.transactions.judge")
 
 
 class Transactions(Model):

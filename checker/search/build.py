@@ -1,4 +1,4 @@
-"""`python -m checker.search.build`: compiles the search ahead, so that no command has to do it in silence.
+"""`python -m checker.search.build`: compiles the search ahead, so that no command has to do it in silence; and the loops over transactions.
 
 Numba keeps what it compiled beside the modules, or where NUMBA_CACHE_DIR says; each kernel is compiled for the types that
 it is called with.
@@ -12,6 +12,7 @@ from checker.budget import Budget, Meter
 from checker.models.registers import Register
 from checker.search.compiled import Search
 from checker.search.problem import Problem
+from checker.transactions import build as transactions
 
 
 def build() -> None:
@@ -19,6 +20,7 @@ def build() -> None:
     search = Search(Problem(Register(), ()), witness=True)
     search.zones()
     search.depth_first(Meter(Budget()), 1)
+    transactions.build()
 
 
 def main() -> int:

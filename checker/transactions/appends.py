@@ -68,7 +68,7 @@ class Versions:
         """The appends of these values to these keys, -1 where there is none."""
         table = self.table
         found = np.full(len(keys), -1, np.int64)
-        run(kernels.find_writes, table.key, table.value, self._slots, keys, values, found)
+        run(kernels.find_writes, table.key, table.value, self._slots, keys.astype(np.int32), values, found)
         return found
 
 
@@ -114,7 +114,7 @@ def _look_inside(findings: Findings, versions: Versions) -> Ints:
     table = findings.table
     internal, early, final = (np.zeros(len(table.kind), np.int8) for _ in range(3))
     based_on = np.zeros(len(table.kind), np.int32)
-    place = np.where(versions.sound[table.key], versions.position - versions.first[table.key], -1)
+    place = np.where(versions.sound[table.key], versions.position - versions.first[table.key], np.int64(-1))
     place[versions.position < 0] = -1
     seen = kernels.Inside(internal, early, final, based_on)
     columns = (table.owner, table.kind, table.key, table.value, table.start, table.length, table.elements)

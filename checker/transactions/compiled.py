@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numba
 
+from checker.search.kernels import kernel
 from checker.transactions import kernels
 
 _LOOPS = (
@@ -19,5 +20,5 @@ _LOOPS = (
     kernels.shortest,
 )
 numba.extending.register_jitable(kernels.state_after)  # the one function that a loop calls
-LOOPS: dict[str, Callable[..., int]] = {loop.__name__: numba.njit(cache=True)(loop) for loop in _LOOPS}
+LOOPS: dict[str, Callable[..., int]] = {loop.__name__: kernel(loop) for loop in _LOOPS}
 """The compiled loops by name. They are compiled when they are first called, and kept beside their source."""

@@ -285,8 +285,9 @@ class _Walk:
         """The edges of a shortest path, in order, and the number of its start; no edges if there is none."""
         rows, work = self.rows, np.array([most, self._stamp, 0, 0], np.int64)
         net = kernels.Net(rows.first, rows.target, rows.kind, component, self.returned)
+        ends = [each.astype(np.int64) for each in (starts, goals, limits)]
         how = kernels.Walk(sought.mode, base, sought.entered, sought.accepted)
-        size = run(kernels.shortest, starts, goals, limits, net, how, kernels.Search(*[*self._columns, work]))
+        size = run(kernels.shortest, *ends, net, how, kernels.Search(*[*self._columns, work]))
         path = self._columns[-1]
         self.looked_at = most - int(work[0])
         self._stamp = int(work[1])

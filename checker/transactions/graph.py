@@ -10,8 +10,8 @@ from checker.transactions import kernels
 from checker.transactions.loops import run
 from checker.transactions.table import NEVER, Ints, Table
 
-_HUBS_ABOVE = 4
-"""From so many pairs a node on, readers and writers that all precede each other go through auxiliary nodes."""
+HUBS_FROM = 256
+"""From so many pairs on, transactions that all precede each other are joined through auxiliary nodes."""
 
 
 class Edges:
@@ -47,7 +47,7 @@ class Edges:
         """
         targets = list(dict(reversed(after)).items())[::-1]
         size = len(targets)
-        if len(before) * size <= _HUBS_ABOVE * (len(before) + size) + 64:
+        if len(before) * size < HUBS_FROM:
             for source, note in before:
                 for target, later in targets:
                     self.add(source, target, kind, later if kind == kernels.WW else note)
@@ -111,7 +111,7 @@ class Rows:
 
     def part(self, nodes: Ints) -> tuple[Rows, Ints]:
         """The graph of these nodes (ascending) alone, renumbered in their order, and the places of its edges in this one."""
-        number = np.full(self.nodes, -1, np.int64)
+        number = np.full(self.nodes, -1, np.int32)
         number[nodes] = np.arange(len(nodes))
         sizes = self.first[nodes + 1] - self.first[nodes]
         ends = np.cumsum(sizes)

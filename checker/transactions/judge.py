@@ -91,6 +91,15 @@ def verdict(analysis: Analysis, model: str, asked: str) -> Verdict:
     return result
 
 
+def drawn(analysis: Analysis, asked: str, kind: str | None) -> Any:
+    """The shortest cycle of a kind, or the one that the verdict tells of, as a graph of networkx; None if there is none."""
+    if kind is None:
+        cycle = _shown(analysis, [each for each in analysis.kinds() if consistency.forbids(asked, each)])
+    else:
+        cycle = analysis.cycles.shortest.get(kind)
+    return None if cycle is None else reasons.drawn(cycle, analysis.findings)
+
+
 def _shown(analysis: Analysis, broken: list[str]) -> Cycle | None:
     """The cycle to tell of: the shortest one that the model forbids, the first kind among equals."""
     shown = [analysis.cycles.shortest[kind] for kind in broken if kind in analysis.cycles.shortest]

@@ -13,6 +13,8 @@ from checker.transactions.table import WRITE, Table
 
 _SHOWN = 12
 """Micro-operations of one transaction that are told."""
+_TOLD = 16
+"""Steps of a cycle that are told; of a longer one its last two as well."""
 _NAMES = {WW: "ww", WR: "wr", RW: "rw", PROCESS: "process", REALTIME: "realtime"}
 
 
@@ -20,13 +22,20 @@ def told(cycle: Cycle, findings: Findings) -> str:
     """The cycle as Elle tells it: the transactions, why each precedes the next one, and why that cannot be."""
     steps = closing_last(cycle)
     names = {step.source: f"T{number}" for number, step in enumerate(steps, 1)}
-    lines = ["Let:"]
-    lines += [f"  {name} = {transaction(findings.table, row)}" for row, name in names.items()]
-    lines.append("Then:")
-    for number, step in enumerate(steps, 1):
-        order = f"{names[step.source]} < {names[step.target]}, because {because(step, findings, names)}"
-        lines.append(f"  - However, {order}: a contradiction!" if number == len(steps) else f"  - {order}.")
-    return "\n".join(lines)
+    left_out = range(_TOLD, len(steps) - 2) if len(steps) > _TOLD + 3 else range(0)
+    more = [f"  ... ({len(left_out):,} more)"] if left_out else []
+    lets = [
+        f"  {name} = {transaction(findings.table, row)}"
+        for row, name in names.items()
+        if int(name[1:]) - 1 not in left_out
+    ]
+    thens = []
+    for number, step in enumerate(steps):
+        if number not in left_out:
+            order = f"{names[step.source]} < {names[step.target]}, because {because(step, findings, names)}"
+            thens.append(f"  - However, {order}: a contradiction!" if number == len(steps) - 1 else f"  - {order}.")
+    parts = ["Let:", *lets[:_TOLD], *more, *lets[_TOLD:], "Then:", *thens[:_TOLD], *more, *thens[_TOLD:]]
+    return "\n".join(parts)
 
 
 def closing_last(cycle: Cycle) -> tuple[Step, ...]:

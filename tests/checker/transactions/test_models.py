@@ -1,0 +1,186 @@
+"""Models of transactions: txn by search, banks by their totals and their balances, long forks by pairs of keys."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import referee
+import stores
+from stores import at_once, registers, serial
+
+from checker import History, HistoryError, Model, ModelError, check, make_model
+from checker.__main__ import main
+from checker.history import OK, Op
+
+
+def _ask(history: History, name: str, init: Any = None, **options: Any) -> str:
+    return check(history, make_model(name, init, **options)).verdict
+
+
+@pytest.mark.parametrize("level", ["strict", "stale", "snapshot", "committed"])
+def test_one_machine_and_dependencies_agree_on_lists(level: str) -> None:
+    """Two ways that share nothing: a search for an order, and cycles of what was read."""
+    random = Random(level)
+    words = set()
+    for _ in range(40):
+        history = stores.run(random, level, transactions=10, clients=3, keys=2, unanswered=0.1)
+        words.add(_ask(history, "list-append"))
+        assert _ask(history, "txn") == _ask(history, "list-append")
+    assert "valid" in words
+
+
+def test_one_machine_refuses_all_that_dependencies_refuse_of_registers_and_agrees_with_brute_force() -> None:
+    """The order of writes that nobody read is open, so that dependencies may miss what a search sees, but never the other way round."""
+    random = Random(5)
+    seen = set()
+    for _ in range(300):
+        operations, values = [], itertools.count(1)
+        places = random.sample(range(8), 8)
+        written: dict[str, list[int | None]] = {"x": [None], "y": [None]}
+        for number in range(4):
+            steps: list[list[Any]] = []
+            for _ in range(random.randint(1, 2)):
+                key = random.choice("xy")
+                if random.random() < 0.5:
+                    written[key].append(next(values))
+                    steps.append(["w", key, written[key][-1]])
+                else:
+                    steps.append(["r", key, random.choice(written[key])])
+            operations.append(stores.op(steps, *sorted(places[2 * number : 2 * number + 2]), OK))
+        history = History(operations)
+        model = make_model("txn")
+        expected = "valid" if referee.linearizable(model, history.operations) else "invalid"
+        assert _ask(history, "txn") == expected
+        answer = _ask(history, "rw-register")
+        seen.add((answer, expected))
+        assert (answer, expected) != ("invalid", "valid")
+    assert {("valid", "valid"), ("invalid", "invalid")} <= seen
+
+
+def test_keys_that_no_transaction_joins_are_objects_of_their_own() -> None:
+    """Union-find: x and y are joined by one transaction, y and z by another, so all three are one object; u is not."""
+    history = serial("wx1 wy1", "ry1 wz1", "wu1", read=registers)
+    model = make_model("txn").prepared(history)
+    groups = [model.partition(op) for op in history.operations]
+    assert groups[0] == groups[1] != groups[2]
+    verdict = check(History([*history.operations, stores.op(registers("ru"), 10, 11)]), make_model("txn"))
+    assert verdict.verdict == "invalid"
+    assert {row["verdict"]: row["operations"] for row in verdict.per_key} == {"valid": 2, "invalid": 2}
+
+
+def test_initial_values_and_what_is_no_transaction() -> None:
+    assert _ask(serial("rx7", read=registers), "txn", {"x": 7}) == "valid"
+    assert _ask(serial("rx7", read=registers), "txn") == "invalid"
+    assert _ask(serial("rx", "ax1", "rx1"), "txn") == "valid"
+    with pytest.raises(ModelError, match="must be a map of keys to values"):
+        make_model("txn", 3)
+    with pytest.raises(ModelError, match="takes no initial value"):
+        make_model("list-append", [])
+    for name in ("list-append", "rw-register", "txn", "long-fork"):
+        for value in ("x", [["r", "x"]], [["jump", "x", 1]], [7]):
+            with pytest.raises(HistoryError, match=r"must be|unknown micro-operation"):
+                check(
+                    History([Op(process=0, f="txn", value=value, type=OK, result=value, invoked=0, returned=1)]),
+                    make_model(name),
+                )
+
+
+def _bank(*events: tuple[str, Any]) -> History:
+    """Reads with their balances, and transfers, one after the other."""
+    operations = []
+    for place, (function, value) in enumerate(events):
+        result = value if function == "read" else None
+        asked = None if function == "read" else dict(zip(("from", "to", "amount"), value, strict=True))
+        operations.append(
+            Op(
+                process=place,
+                f=function,
+                value=asked,
+                type=OK,
+                result=result,
+                invoked=2 * place,
+                returned=2 * place + 1,
+            )
+        )
+    return History(operations)
+
+
+def test_reads_of_a_bank_add_up_and_are_not_below_zero() -> None:
+    history = _bank(("read", {0: 10, 1: 0}), ("transfer", (0, 1, 4)), ("read", {0: 6, 1: 4}))
+    assert _ask(history, "bank") == "valid"
+    assert _ask(history, "bank", 11) == "invalid"
+    verdict = check(_bank(("read", {0: 10, 1: 0}), ("read", {0: 6, 1: 3})), make_model("bank"))
+    assert verdict.explanation == "Read by process 1 at event 3 adds up to 9, but the first read had 10"
+    below = _bank(("read", {0: -1, 1: 11}))
+    assert _ask(below, "bank") == "invalid"
+    assert _ask(below, "bank", negative_balances=True) == "valid"
+
+
+def test_a_bank_whose_balances_are_known_is_checked_transfer_by_transfer() -> None:
+    right = _bank(("transfer", (0, 1, 4)), ("read", {0: 6, 1: 4}))
+    wrong = _bank(("transfer", (0, 1, 4)), ("read", {0: 7, 1: 3}))
+    over = _bank(("transfer", (0, 1, 40)))
+    for history, expected in ((right, "valid"), (wrong, "invalid"), (over, "invalid")):
+        assert _ask(history, "bank", {0: 10, 1: 0}) == expected
+        assert _ask(history, "bank") == "valid"  # the totals are right
+    assert _ask(over, "bank", {0: 10, 1: 0}, negative_balances=True) == "valid"
+    with pytest.raises(ModelError, match="must be a map of balances or their total"):
+        make_model("bank", "much")
+    for event in (("read", {0: "6"}), ("transfer", (0, 1, None))):
+        with pytest.raises(HistoryError, match=r"must be a map|must give a map"):
+            check(_bank(event), make_model("bank"))
+
+
+def test_two_reads_that_saw_two_writes_in_opposite_orders_are_a_long_fork() -> None:
+    verdict = check(at_once("wx1", "wy1", "rx1 ry", "rx ry1", read=registers), make_model("long-fork"))
+    assert verdict.verdict == "invalid"
+    assert [op["invoke_index"] for op in verdict.core] == [None, None]
+    assert 'saw the write of key "x" and not yet that of key "y"' in verdict.explanation
+    assert _ask(at_once("rx1 ry", "rx1 ry1", "rx ry", read=registers), "long-fork") == "valid"
+    twice = check(at_once("rx1 ry", "rx2 ry", read=registers), make_model("long-fork"))
+    assert (twice.verdict, twice.reason.partition(":")[0]) == ("unknown", "malformed workload")
+
+
+def test_declared_reads_leave_every_state_as_it_is() -> None:
+    random = Random(2)
+    models: list[tuple[Model, History]] = [
+        (make_model("txn"), stores.run(random, "committed", 40, keys=2)),
+        (
+            make_model("bank", {0: 5, 1: 5}),
+            _bank(*[("transfer", (place % 2, 1 - place % 2, 1)) for place in range(9)], ("read", {0: 5, 1: 5})),
+        ),
+    ]
+    for model, history in models:
+        states = {model.init}
+        for op in history.operations:
+            after = {state for one in states if (state := model.step(one, op)) is not None}
+            if model.readonly(op):
+                assert after <= states
+            states |= set(list(after)[:20])
+
+
+@pytest.mark.parametrize("suffix", ["edn", "json"])
+def test_files_of_transactions_are_checked_by_command(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Functions and processes may be missing, as Elle's histories have it; names are keywords in EDN and strings in JSON."""
+    from_file = {
+        "edn": "{:index 0 :type :invoke :process 0 :f :txn :value [[:append 1 1] [:r 2 nil]]}\n"
+        "{:index 1 :type :invoke :process 1 :f :txn :value [[:append 2 1] [:r 1 nil]]}\n"
+        "{:index 2 :type :ok :process 0 :f :txn :value [[:append 1 1] [:r 2 [1]]]}\n"
+        "{:index 3 :type :ok :process 1 :f :txn :value [[:append 2 1] [:r 1 [1]]]}\n",
+        "json": '[{"index":0,"type":"invoke","process":0,"f":"txn","value":[["append",1,1],["r",2,null]]},\n'
+        '{"index":1,"type":"invoke","process":1,"f":"txn","value":[["append",2,1],["r",1,null]]},\n'
+        '{"index":2,"type":"ok","process":0,"f":"txn","value":[["append",1,1],["r",2,[1]]]},\n'
+        '{"index":3,"type":"ok","process":1,"f":"txn","value":[["append",2,1],["r",1,[1]]]}]\n',
+    }
+    path = tmp_path / f"circle.{suffix}"
+    path.write_text(from_file[suffix])
+    assert main([str(path), "--model", "list-append"]) == 1
+    assert main([str(path), "--model", "list-append", "--consistency", "read-uncommitted"]) == 0
+    assert main([str(path), "--model", "list-append", "--consistency", "read-uncomitted"]) == 2
+    assert "did you mean read-uncommitted" in capsys.readouterr().err
