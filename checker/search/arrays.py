@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from checker.columns import Columns
+from checker.columns import FAIL_CODE, Columns
 from checker.models.base import NOTHING, Model, State, declared_together
-from checker.search.problem import NEVER, Kind, Problem, Transitions
+from checker.search.problem import NEVER, Kind, Problem, Transitions, kind_of, matters
+from checker.selections import Selected
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -124,6 +125,50 @@ def _classes_of(requires: Int64, produces: Int64, states: int) -> Int64:
     there[numbers] = 1
     dense: Int64 = (np.cumsum(there) - 1)[numbers]
     return dense
+
+
+def of_classes(model: Model, given: Selected) -> tuple[Arrays, Transitions] | None:
+    """The arrays of operations that stand in columns, for a model without effects; it is asked once for each class.
+
+    `rows` are their places among these operations.
+    """
+    if any(getattr(type(model), name, None) is not getattr(Model, name, None) for name in ("effect", "identity")):
+        return None
+    columns = given.columns
+    errors = np.where(columns.type == FAIL_CODE, columns.error, 0)
+    first, classes = _distinct([columns.f, columns.type.astype(np.int64), columns.value, columns.result, errors])
+    samples = given.pick(first)
+    kept = np.flatnonzero(np.array([matters(model, op) for op in samples], np.bool_)[classes])
+    transitions, numbers = Transitions(model), np.zeros(len(samples), np.int64)
+    for klass in np.unique(classes[kept]).tolist():
+        numbers[klass] = transitions.class_of(samples[klass], None)
+    kinds = np.array([kind_of(model, op) for op in samples], np.int8)
+    nothing = np.full(len(kept), NONE, np.int64)
+    form = Arrays(
+        requires=nothing,
+        produces=nothing,
+        kinds=kinds[classes[kept]],
+        classes=numbers[classes[kept]],
+        invoked=columns.invoked[kept],
+        returned=columns.returned[kept],
+        initial=0,
+        states=1,
+        rows=kept,
+        assignment=False,
+    )
+    return form, transitions
+
+
+def _distinct(columns: list[Int64]) -> tuple[Int64, Int64]:
+    """Rows that have the same numbers in all columns: the first row of each kind, and the kind of each row."""
+    joined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        size = int(column.max(initial=0)) + 1
+        if int(joined.max(initial=0)) >= (1 << 62) // size:
+            joined = np.unique(joined, return_inverse=True)[1]
+        joined = joined * size + column
+    _, first, kinds = np.unique(joined, return_index=True, return_inverse=True)
+    return first, kinds
 
 
 def of_problem(problem: Problem) -> Arrays:

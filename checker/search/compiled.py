@@ -12,7 +12,8 @@ from checker.fast import compiled_zones
 from checker.history import Op
 from checker.search import arrays, compiled_depth, settling
 from checker.search.arrays import Arrays, Int64, Ordered, Refuted, Table
-from checker.search.problem import NEVER, Problem
+from checker.search.learning import learn
+from checker.search.problem import NEVER, Problem, Transitions
 from checker.selections import Selected
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
@@ -26,8 +27,11 @@ class Search:
     def __init__(self, problem: Problem, *, witness: bool) -> None:
         self.refuted: Invalid | None = None
         self._witness = witness
-        form, self._named = _posed(problem)
-        self._table = None if form.assignment else Table(problem.transitions, int(form.classes.max(initial=0)) + 1)
+        form, transitions, self._named = _posed(problem)
+        if transitions is not None:
+            form = learn(form, transitions)
+        known = transitions is None or form.assignment
+        self._table = None if known or transitions is None else Table(transitions, int(form.classes.max(initial=0)) + 1)
         settled = settling.settle(form) if form.assignment else form
         self.arrays: Arrays = form if isinstance(settled, Refuted) else settled
         if isinstance(settled, Refuted):
@@ -61,10 +65,15 @@ class Search:
         return Valid(() if said.order is None else self._named(self.arrays.rows[said.order]))
 
 
-def _posed(problem: Problem) -> tuple[Arrays, Callable[[Int64], tuple[Op, ...]]]:
-    """The arrays of a problem, and how their rows are turned into operations."""
+def _posed(problem: Problem) -> tuple[Arrays, Transitions | None, Callable[[Int64], tuple[Op, ...]]]:
+    """The arrays of a problem, the steps of its model unless they have assignment form, and how rows are turned into operations."""
     given = problem.given
-    form = arrays.of_columns(problem.model, given.columns) if isinstance(given, Selected) else None
-    if form is not None and isinstance(given, Selected):
-        return form, given.pick
-    return arrays.of_problem(problem), lambda rows: problem.named(rows.tolist())
+    if isinstance(given, Selected):
+        form = arrays.of_columns(problem.model, given.columns)
+        if form is not None:
+            return form, None, given.pick
+        classed = arrays.of_classes(problem.model, given)
+        if classed is not None:
+            return *classed, given.pick
+    form = arrays.of_problem(problem)
+    return form, None if form.assignment else problem.transitions, lambda rows: problem.named(rows.tolist())

@@ -10,22 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 import referee
 import simulate
 from test_agreement import LIST_SHAPES, LOCK_SHAPES, REGISTER_SHAPES, STRING_SHAPES
 
-from checker import ways
+from checker import check, selections, ways
 from checker.budget import Budget, Meter
 from checker.fast import compiled_zones, zones
-from checker.history import Op
-from checker.models.base import Model
+from checker.history import FAIL, OK, History, HistoryBuilder, Op
+from checker.models.base import Model, State
 from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import arrays, compiled_depth, reductions, settling
+from checker.search import arrays, compiled_depth, learning, reductions, settling
 from checker.search.arrays import Arrays, Ordered, Refuted
+from checker.search.compiled import Search
 from checker.search.problem import Problem
 from checker.verdict import GaveUp, Invalid, Valid
 
@@ -129,6 +131,81 @@ def test_the_portfolio_of_compiled_ways_judges_as_by_the_definition(
             if isinstance(answer.outcome, Valid):
                 assert referee.replay(model, operations, answer.outcome.witness) == "", (seed, answer.way)
     assert {"depth first", "sweep"} <= answered
+
+
+class _Silent(Model):
+    """A register that declares nothing, as a user's first model does; a third kind of read tells whether the value is even."""
+
+    name, functions, init = "silent", frozenset({"read", "write", "cas", "even"}), 0
+
+    def step(self, state: State, op: Op) -> State | None:
+        if op.f == "write":
+            return op.value  # type: ignore[no-any-return]
+        if op.f == "cas":
+            return op.value[1] if state == op.value[0] else None
+        seen = state if op.f == "read" else state in {0, 2}
+        return state if seen == op.result or op.type != OK else None
+
+
+def _silent_history(seed: int, most: int, *, whole: bool) -> History:
+    """Of writes, cas and reads; not `whole`: also of reads that tell half of the value."""
+    draw = Random(seed)
+    ops = simulate.small_history(draw, Register(0), most)
+    found = []
+    for op in ops:
+        if op.f == "delete" or op.type == FAIL:
+            op = msgspec.structs.replace(op, f="write", value=draw.randint(0, 3), type=OK, error=None)
+        if op.f == "read" and not whole and draw.random() < 0.5:
+            op = msgspec.structs.replace(op, f="even", result=draw.random() < 0.5)
+        found.append(op)
+    return History(found)
+
+
+@pytest.mark.parametrize("calls", [1 << 14, 60, 0])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_model_that_declares_nothing_is_judged_as_by_the_definition(
+    monkeypatch: pytest.MonkeyPatch, calls: int, *, whole: bool
+) -> None:
+    """What its operations do is learned where states are few, and asked for on demand where they are not."""
+    monkeypatch.setattr(learning, "CALLS", calls)
+    monkeypatch.setattr(selections, "_WORTH_IT", 0)
+    monkeypatch.setattr(ways, "COMPILED_FROM", 0)
+    learned = 0
+    for seed in range(250):
+        given = _silent_history(seed, 8, whole=whole)
+        builder = HistoryBuilder()
+        for op in given:
+            builder.add(op)
+        model = _Silent()
+        for history in (given, builder.finish()):
+            (operations,) = selections.by_object(history, model).values()
+            learned += Search(ways.pose(model, operations), witness=False).arrays.assignment
+            outcome = ways.decide(model, operations, meter())
+            assert isinstance(outcome, Valid) == referee.linearizable(model, given.operations), seed
+            if isinstance(outcome, Valid):
+                assert referee.replay(model, given.operations, outcome.witness) == "", seed
+    assert bool(learned) == (calls > 0)
+
+
+def test_operations_of_a_model_that_declares_nothing_are_asked_about_once_a_class() -> None:
+    """Issue 4: "a user's own model of 15 lines gets the compiled search unchanged, by memoised transitions"."""
+    calls = []
+
+    class Counted(_Silent):
+        def step(self, state: State, op: Op) -> State | None:
+            calls.append(op)
+            return super().step(state, op)
+
+    history = simulate.register_history(Random(1), operations=2000, clients=5, values=4)
+    builder = HistoryBuilder()
+    builder.add(Op(process=10**6, f="write", value=-1, type=OK, invoked=-2, returned=-1))
+    for op in history:
+        cas = op.f == "cas" and [-1 if each is None else each for each in op.value]
+        result = -1 if op.f == "read" and op.result is None else op.result
+        if op.type != FAIL:
+            builder.add(msgspec.structs.replace(op, key=None, value=cas or op.value, result=result))
+    assert check(builder.finish(), Counted(), workers=1).verdict == "valid"
+    assert len(calls) < 500
 
 
 def _in_a_new_process(program: str, **environment: str) -> str:
