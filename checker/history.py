@@ -8,6 +8,7 @@ operation means do not live here (`models.py`), nor do files (`recorder.py`, `fo
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, overload
@@ -324,6 +325,16 @@ class History:
         assert self.columns is not None  # they are found when the columns are made
         return self._kept
 
+    def to_frame(self) -> Any:
+        """A pandas `DataFrame`, a row an operation; see `formats.tables.to_frame`."""
+        return importlib.import_module("checker.formats.tables").to_frame(self)
+
+    @staticmethod
+    def from_frame(frame: Any) -> History:
+        """The history that a pandas `DataFrame` holds; see `formats.tables.from_frame`. Raises `HistoryError`."""
+        history: History = importlib.import_module("checker.formats.tables").from_frame(frame)
+        return history
+
     def __len__(self) -> int:
         return len(self.operations)
 
@@ -388,12 +399,14 @@ class History:
         Intervals are closed, so at equal times invocations come before returns: an operation that returned in the very
         tick in which another one was invoked may have run beside it. The other order raises false alarms on coarse clocks.
         """
-        moments = [((op.invoke_time or 0), 0, number) for number, op in enumerate(operations)]
-        moments += [
-            (op.return_time, 1, number)
-            for number, op in enumerate(operations)
-            if op.return_time is not None and op.type != INFO
-        ]
+        spans = [(op.invoke_time or 0, None if op.type == INFO else op.return_time) for op in operations]
+        return History.placed(operations, spans)
+
+    @staticmethod
+    def placed(operations: Sequence[Op], spans: Sequence[tuple[int, int | None]]) -> History:
+        """Orders operations by closed intervals on any scale: (invocation, return or None), one for each."""
+        moments = [(start, 0, number) for number, (start, _) in enumerate(spans)]
+        moments += [(end, 1, number) for number, (_, end) in enumerate(spans) if end is not None]
         places = {(end, number): place for place, (_, end, number) in enumerate(sorted(moments))}
         return History(
             msgspec.structs.replace(op, invoked=places[0, number], returned=places.get((1, number)))

@@ -24,6 +24,7 @@ from harness.store import StoreError
 COMMANDS = {
     "run": "Run clients and faults against a cluster and say whether it kept its promise.",
     "check": "Decide whether a recorded history is linearizable.",
+    "convert": "Convert a recorded history from one format into another.",
     "report": "Draw the report of a run anew from its files.",
     "campaign": "Run a matrix of builds, clusters, workloads, faults and seeds from a TOML file.",
     "compare": "Run the same seeds and schedules on two builds and compare what was seen.",

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from checker.formats.porcupine import Mark, Partition, Shown, visualisation
 from harness.charts import FAMILY_COLOURS, OTHER_FAMILY
 from harness.reading import (
     NEVER,
@@ -204,36 +205,23 @@ def porcupine(run: RunFiles) -> dict[str, Any]:
     marks = _annotations(run)
     moments = [event.t for event in run.events]
     places = {event.i: 2 * place + 1 for place, event in enumerate(run.events)}
-    spans = [(places[each.asked.i], _returned(each, places)) for each in shown]
-    between = [(2 * bisect_right(moments, start), 2 * bisect_right(moments, end)) for start, end, _ in marks]
-    ranks = {moment: 100 * rank for rank, moment in enumerate(sorted({m for pair in (*spans, *between) for m in pair}))}
-    history = [
-        {
-            "ClientId": int(each.asked.process) if str(each.asked.process).lstrip("-").isdigit() else 0,
-            "Start": ranks[start],
-            "OriginalStart": str(each.start),
-            "End": ranks[end],
-            "OriginalEnd": str(NEVER if end == NEVER else each.end),
-            "Description": label(each, 160),
-            "Metadata": f"key {each.asked.key}, {each.node or 'no node'}",
-        }
-        for each, (start, end) in zip(shown, spans, strict=True)
+    operations = [
+        Shown(
+            client=int(each.asked.process) if str(each.asked.process).lstrip("-").isdigit() else 0,
+            start=places[each.asked.i],
+            end=_returned(each, places),
+            original_start=each.start,
+            original_end=NEVER if _returned(each, places) == NEVER else each.end,
+            description=label(each, 160),
+            metadata=f"key {each.asked.key}, {each.node or 'no node'}",
+        )
+        for each in shown
     ]
-    annotations = [
-        {"Start": ranks[start], "End": ranks[end], **more}
-        for (start, end), (_, _, more) in zip(between, marks, strict=True)
+    between = [
+        Mark(2 * bisect_right(moments, start), 2 * bisect_right(moments, end), more) for start, end, more in marks
     ]
     partial = _partial(verdict, shown)
-    return {
-        "Partitions": [
-            {
-                "History": history,
-                "PartialLinearizations": [partial] if partial else [],
-                "Largest": {str(place): 0 for place in sorted(step["Index"] for step in partial)},
-            }
-        ],
-        "Annotations": annotations,
-    }
+    return visualisation([Partition(operations, [partial] if partial else [])], between)
 
 
 def _known(verdict: dict[str, Any]) -> set[Any]:

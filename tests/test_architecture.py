@@ -20,7 +20,7 @@ DOORS: dict[str, dict[str, set[str]]] = {
     "workloads": {"checker": {"", "history", "models.base"}},
     "harness": {
         "raftnode": {"bugs", "client", "core", "events", "messages", "storage", "wire"},
-        "checker": {"", "command", "following", "formats.files"},
+        "checker": {"", "command", "following", "formats.convert", "formats.files", "formats.porcupine"},
         "workloads": {"catalog", "generator", "mix", "workload"},
     },
 }

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from typing import BinaryIO
+
+import msgspec
 
 from checker.formats.jsonl import as_edn
 from checker.formats.reading import Numbered, TornError
-from checker.history import HistoryError
+from checker.formats.writing import events_of, require_json, with_step_names
+from checker.history import History, HistoryError
 
 _GAP = re.compile(r"[\s,]*")
 
@@ -36,3 +40,19 @@ def events(text: str) -> Numbered:
                 raise TornError(line, f"the last object does not end ({error})") from None
             raise HistoryError(f"expected a JSON object ({error})", line) from None
         yield line, event
+
+
+def write(history: History, file: BinaryIO) -> list[str]:
+    """Writes a history, an event a line, and says what is lost. Raises `HistoryError` for what JSON can't hold."""
+    encoder = msgspec.json.Encoder()
+    opening = b"["
+    for number, event in enumerate(events_of(history)):
+        for name in ("key", "value", "error"):
+            require_json(event.get(name), "JSON", None)
+        value = with_step_names(event["f"], event.get("value"), keywords=False)
+        renamed = {"index": event.pop("i", number), "time": event.pop("t", None), **event, "value": value}
+        kept = {name: part for name, part in renamed.items() if name == "value" or part is not None}
+        file.write(opening + encoder.encode(kept))
+        opening = b",\n"
+    file.write(b"[]\n" if opening == b"[" else b"]\n")
+    return []

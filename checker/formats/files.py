@@ -11,35 +11,72 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from checker.columns import Columns
-from checker.formats import elle, jepsen, jsonl, limo
+from checker.formats import elle, etcd, jepsen, jsonl, limo, porcupine, tables
 from checker.formats.quick import DoubtfulError, asks_for_keys
 from checker.formats.reading import Numbered, TornError, is_transaction
 from checker.formats.source import Progress, Source
 from checker.history import INVOKE, NEMESIS, History, HistoryError
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_ETCD = re.compile(r'\s*\{\s*"ClientId"\s*:')
+_PORCUPINE = re.compile(r'\s*\{\s*"(Partitions|Annotations)"\s*:')
 _NAMES = ("type", "f", "process", "node", "op", "workload")
 
 
-class Format(msgspec.Struct, frozen=True):
-    """How a format is read: `events` gives those of a text, `quick` the columns of a usual history."""
+class Format(msgspec.Struct, frozen=True, kw_only=True):
+    """How a format is read and written.
+
+    `events` gives the events of a text, `quick` the columns of a usual history, `whole` the history of a source where events
+    are not what the format holds. `write` says what is lost.
+    """
 
     says: str
-    events: Callable[[str], Numbered]
+    suffix: str
+    events: Callable[[str], Numbered] | None = None
     quick: Callable[[Source], Columns] | None = None
+    whole: Callable[[Source], History] | None = None
+    write: Callable[[History, BinaryIO], list[str]] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "jsonl": Format("our JSON lines, an event each", jsonl.events, jsonl.quick),
-    "edn": Format("Jepsen's EDN: maps in lines, a vector or a list", jepsen.edn_events, jepsen.quick),
-    "jepsen-log": Format("the lines of a Jepsen log", jepsen.log_events),
-    "json": Format("elle-cli's JSON, one array of events", elle.events),
-    "limo": Format("LiMo's logs of queues and stacks", limo.events),
+    "jsonl": Format(
+        says="our JSON lines, an event each",
+        suffix=".jsonl",
+        events=jsonl.events,
+        quick=jsonl.quick,
+        write=jsonl.write,
+    ),
+    "edn": Format(
+        says="Jepsen's EDN: maps in lines, a vector or a list",
+        suffix=".edn",
+        events=jepsen.edn_events,
+        quick=jepsen.quick,
+        write=jepsen.write_edn,
+    ),
+    "jepsen-log": Format(
+        says="the lines of a Jepsen log", suffix=".log", events=jepsen.log_events, write=jepsen.write_log
+    ),
+    "json": Format(says="elle-cli's JSON, one array of events", suffix=".json", events=elle.events, write=elle.write),
+    "porcupine-kv": Format(
+        says="logs of Porcupine's key-value tests",
+        suffix=".txt",
+        events=jepsen.edn_events,
+        quick=jepsen.quick,
+        write=jepsen.write_kv_log,
+    ),
+    "porcupine": Format(
+        says="Porcupine's visualisation JSON", suffix=".porcupine.json", whole=porcupine.load, write=porcupine.write
+    ),
+    "limo": Format(says="LiMo's logs of queues and stacks", suffix=".hist", events=limo.events, write=limo.write),
+    "etcd": Format(says="the operations of etcd's robustness tests, JSON", suffix=".operations.json", whole=etcd.load),
+    "parquet": Format(
+        says="a Parquet table, an operation a row", suffix=".parquet", whole=tables.load, write=tables.write
+    ),
 }
 """The formats by name."""
 
@@ -68,7 +105,9 @@ def read(source: Source, format_name: str | None = None, *, allow_torn_tail: boo
     """The history of a source; see `load`."""
     if format_name is not None and format_name not in FORMATS:
         raise HistoryError(f"unknown format {format_name!r}, expected one of {', '.join(FORMATS)}")
-    chosen = FORMATS[format_name or detect(_head(source, allow_torn_tail=allow_torn_tail))]
+    chosen = FORMATS[format_name or format_of(source)]
+    if chosen.whole is not None:
+        return chosen.whole(source)
     if chosen.quick is not None:
         try:
             return History.of_columns(chosen.quick(source))
@@ -77,10 +116,27 @@ def read(source: Source, format_name: str | None = None, *, allow_torn_tail: boo
     return read_generally(source, chosen, allow_torn_tail=allow_torn_tail)
 
 
+def format_of(source: Source) -> str:
+    """The name of the format that a source is in, by its content. Raises `HistoryError` if it looks like none."""
+    head = source.head()
+    if head.startswith(tables.MAGIC):
+        return "parquet"
+    whole = source.size <= len(head)
+    try:
+        text = head.decode(errors="strict" if whole else "ignore")
+    except UnicodeDecodeError:
+        text = source.text(allow_torn_tail=True)  # which says what is wrong, if it is not just torn
+    return detect(source.text() if "\0" in text else text)
+
+
 def detect(text: str) -> str:
     """The name of the format that a text looks like. Raises `HistoryError` if it looks like none."""
     first = next((line for line in map(str.strip, text.splitlines()) if line and not line.startswith(";")), "")
     start = first.replace(" ", "")[:2]
+    if _ETCD.match(text):
+        return "etcd"
+    if _PORCUPINE.match(text):
+        return "porcupine"
     if start == '{"' or (start[:1] == "{" and first.rstrip()[1:].lstrip()[:1] == '"'):
         return "jsonl"
     if limo.START.match(first):
@@ -92,24 +148,15 @@ def detect(text: str) -> str:
     if not first or start[:1] in {"{", "[", "(", "#"}:
         return "edn"
     raise HistoryError(
-        f"not a history: expected JSON lines, EDN, JSON or Jepsen log lines, this begins with {first[:40]!r}", 1
+        f"not a history: expected JSON lines, EDN, JSON or Jepsen log lines, or another format of "
+        f"{', '.join(FORMATS)}; this begins with {first[:40]!r}",
+        1,
     )
 
 
 def _second(text: str) -> str:
     """The first two characters inside a vector, without space: what its first item is."""
     return re.sub(r"\s", "", text.lstrip()[1:200])[:2]
-
-
-def _head(source: Source, *, allow_torn_tail: bool) -> str:
-    """The beginning of the text. Raises `HistoryError` for what is no text."""
-    head = source.head()
-    if b"\0" not in head:
-        try:
-            return head.decode(errors="strict" if source.size <= len(head) else "ignore")
-        except UnicodeDecodeError:
-            pass
-    return source.text(allow_torn_tail=allow_torn_tail)
 
 
 def read_generally(source: Source, chosen: Format, *, allow_torn_tail: bool = False) -> History:
@@ -131,6 +178,7 @@ def _events(
     """The events of a text, named as ours are; what is wrong with the text is raised as a `HistoryError`."""
     halves = _HALF.search(text) is not None
     last = 0
+    assert chosen.events is not None
     numbered = _with_processes(_plain_events(chosen.events(text)))
     while True:
         try:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, BinaryIO
 
 from msgspec import UNSET
 
 from checker.columns import Columns
-from checker.formats.edn import EdnError, read_forms
+from checker.formats.edn import EdnError, read_forms, written
 from checker.formats.quick import DoubtfulError, Event, QuickPairing
 from checker.formats.reading import Numbered, TornError, is_transaction
 from checker.formats.source import Source
-from checker.history import INVOKE, NEMESIS, HistoryError
+from checker.formats.writing import events_of, keys_as_pairs, losses, with_step_names
+from checker.history import FAIL, INFO, INVOKE, NEMESIS, History, HistoryError
 
 LOG_START = re.compile(r"^[^\[{(]*\b(?:INFO|WARN|DEBUG|ERROR)\b")
 _LOG_LINE = re.compile(r"^.*?\b(?:INFO|WARN|DEBUG|ERROR)\b.*? - (?P<process>\S+)\s+:(?P<rest>\S.*)$")
@@ -277,3 +278,67 @@ def _general_event(value: Any) -> Event:
         raise DoubtfulError
     event = Event(**{name: item for name, item in fields.items() if name in _FIELDS})
     return _called(event) if event.f is UNSET else event
+
+
+_KEYWORD = re.compile(_WORD)
+
+
+def write_edn(history: History, file: BinaryIO) -> list[str]:
+    """Writes a history as Jepsen's tools read it, a map a line; keys become [key value] where that is read back."""
+    paired = keys_as_pairs(history)
+    for number, event in enumerate(events_of(history)):
+        value = with_step_names(event["f"], event.pop("value", None), keywords=True)
+        key = event.pop("key", None)
+        head = {
+            "index": event.pop("i", number),
+            "time": event.pop("t", -1),
+            "type": event.pop("type"),
+            "process": event.pop("process"),
+            "f": event.pop("f"),
+        }
+        parts = [f":{name} {_keyword(part) if name in {'type', 'f'} else written(part)}" for name, part in head.items()]
+        if key is not None and not paired:
+            parts.append(f":key {written(key)}")
+        parts.append(f":value {written([key, value] if paired else value)}")
+        parts += [f":{name} {written(part)}" for name, part in event.items()]
+        file.write(f"{{{', '.join(parts)}}}\n".encode())
+    return []
+
+
+def write_log(history: History, file: BinaryIO) -> list[str]:
+    """Writes the lines of a log and says what is lost. Raises `HistoryError` for keys that would not be read back."""
+    paired = keys_as_pairs(history)
+    if not paired and history.columns.key.any():
+        raise HistoryError("jepsen-log can hold keys only where every operation has one and reads carry nothing else")
+    for event in events_of(history):
+        value = with_step_names(event["f"], event.get("value"), keywords=True)
+        if not _KEYWORD.fullmatch(event["f"]) or not isinstance(event["process"], int) or event["process"] < 0:
+            raise HistoryError(f"jepsen-log can't hold the function {event['f']!r} of process {event['process']!r}")
+        text = written([event["key"], value] if paired else value)
+        file.write(f"INFO  jepsen.util - {event['process']}\t:{event['type']}\t:{event['f']}\t{text}\n".encode())
+    return losses(history, "jepsen-log", {"key"})
+
+
+def write_kv_log(history: History, file: BinaryIO) -> list[str]:
+    """Writes a log of Porcupine's key-value tests: strings only, and operations that failed are left out."""
+    warnings = losses(history, "porcupine-kv", {"key"})
+    failed = sum(op.type == FAIL for op in history)
+    if failed:
+        warnings.append(
+            f"porcupine-kv does not hold operations that failed: {failed:,} are left out, as they did nothing"
+        )
+        history = History(op for op in history if op.type != FAIL)
+    for event in events_of(history):
+        key, value = event.get("key"), event.get("value")
+        if not isinstance(key, str) or not isinstance(value, str | None) or event["f"] not in {"get", "put", "append"}:
+            raise HistoryError(
+                f"porcupine-kv can't hold {event['f']} of key {key!r} with {value!r}: expected get, put or append of strings"
+            )
+        if event["type"] != INFO:
+            line = f":process {event['process']}, :type :{event['type']}, :f :{event['f']}, :key {written(key)}, :value {written(value)}"
+            file.write(f"{{{line}}}\n".encode())
+    return warnings
+
+
+def _keyword(name: str) -> str:
+    return f":{name}" if _KEYWORD.fullmatch(name) else written(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import BinaryIO
 
 import msgspec
 
@@ -10,7 +11,8 @@ from checker.columns import Columns
 from checker.formats.quick import DoubtfulError, Event, QuickPairing
 from checker.formats.reading import Numbered, TornError
 from checker.formats.source import Source
-from checker.history import HistoryError
+from checker.formats.writing import events_of, require_json
+from checker.history import History, HistoryError
 
 
 def events(text: str) -> Numbered:
@@ -60,3 +62,13 @@ def _decoded(block: bytes, lines: int, decoder: msgspec.json.Decoder[Event]) -> 
     if not len(found) == begun == ended == lines:
         raise DoubtfulError
     return found
+
+
+def write(history: History, file: BinaryIO) -> list[str]:
+    """Writes a history; nothing is lost. Raises `HistoryError` for what JSON can't hold."""
+    encoder = msgspec.json.Encoder()
+    for event in events_of(history):
+        for name in ("key", "value", "error"):
+            require_json(event.get(name), "JSON", None)
+        file.write(encoder.encode(event) + b"\n")
+    return []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 from checker.formats.reading import Numbered
-from checker.history import HistoryError
+from checker.formats.writing import events_of, losses
+from checker.history import FAIL, INFO, INVOKE, History, HistoryError
 
 START = re.compile(r"# |#\s*@object|\[\w+\]\s+(call|return)\b|\\(call|ret)\b")
 _CALL = re.compile(r"\[(?P<process>\d+)\]\s+call\s+(?P<f>\w+)\s*(?:\((?P<value>.*)\)|(?P<word>\S+))?")
@@ -38,7 +39,9 @@ def events(text: str) -> Numbered:
             process = int(done["process"])
             f, value = taken.pop(process, ("", None))
             answer = _value(done["result"])
-            yield number, {"process": process, "type": "ok", "value": value if answer is None else _answered(answer)}
+            if answer is None:
+                answer = value if f in TAKINGS else None
+            yield number, {"process": process, "type": "ok", "value": None if answer == _EMPTY else answer}
         else:
             raise HistoryError(
                 f"expected '[1] call push(5)', '[1] call pop', '[1] return' or '[1] return 5', this is {stripped[:40]!r}",
@@ -56,5 +59,36 @@ def _value(text: str | None) -> Any:
     return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
 
 
-def _answered(answer: Any) -> Any:
-    return None if answer == _EMPTY else answer
+def write(history: History, file: BinaryIO) -> list[str]:
+    """Writes a history of a queue or a stack and says what is lost. Raises `HistoryError` for what a log can't hold."""
+    columns = history.columns
+    if columns.key.any():
+        raise HistoryError("LiMo's logs tell of one object: this history has keys")
+    warnings = losses(history, "limo", ())
+    failed = [op.type == FAIL for op in history]
+    if any(failed):
+        warnings.append(f"limo does not hold operations that failed: {sum(failed):,} are left out, as they did nothing")
+        history = History(op for op in history if op.type != FAIL)
+    kind = "stack" if {"push", "pop"} & set(columns.names) else "queue"
+    file.write(f"# @object atomic-{kind}\n".encode())
+    asked: dict[Any, Any] = {}
+    for event in events_of(history):
+        process, f, value = event["process"], event["f"], event.get("value")
+        if event["type"] == INVOKE:
+            asked[process] = value
+            file.write(f"[{process}] call {f}{'' if value is None else f'({_word(value)})'}\n".encode())
+        elif f in TAKINGS and event["type"] != INFO:
+            file.write(f"[{process}] return {_EMPTY if value is None else _word(value)}\n".encode())
+        elif event["type"] != INFO:
+            if value is not None and value != asked[process]:
+                raise HistoryError(f"LiMo's logs hold no answer of {f}, here {value!r}")
+            file.write(f"[{process}] return\n".encode())
+    return warnings
+
+
+def _word(value: Any) -> str:
+    """A value as a log has it, if it is read back as the same."""
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"\w+|-\d+", text) or text == _EMPTY or _value(text) != value:
+        raise HistoryError(f"LiMo's logs can't hold {value!r}: expected a number or a word, other than {_EMPTY!r}")
+    return text

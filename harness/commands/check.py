@@ -26,7 +26,8 @@ from workloads.catalog import WORKLOADS
 
 HELP = """Decide whether a recorded history is linearizable, or its transactions consistent.
 
-Reads our JSON lines, Jepsen EDN and log lines, and elle-cli JSON; the format is found by the content.
+Reads our JSON lines, Jepsen EDN and log lines, elle-cli JSON, Porcupine's logs and pages, LiMo's logs, etcd's operations.json
+and Parquet; the format is found by the content.
 
 Exit status: 0 valid, 1 invalid, 2 the file or an option is wrong, 3 unknown. Of several files the worst: invalid before
 unknown before valid. After Ctrl-C 1 if a violation was proved by then, else 3, with what is known so far.

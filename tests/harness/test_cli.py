@@ -139,7 +139,19 @@ def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: 
 
 def test_help_names_every_command_and_shows_examples(splitbrain: Splitbrain) -> None:
     page = splitbrain("--help").stdout
-    for command in ("run", "check", "report", "campaign", "compare", "list", "doctor", "node", "kv", "selftest"):
+    for command in (
+        "run",
+        "check",
+        "convert",
+        "report",
+        "campaign",
+        "compare",
+        "list",
+        "doctor",
+        "node",
+        "kv",
+        "selftest",
+    ):
         assert command in page
     assert "splitbrain run --build bug:" in splitbrain("run", "--help").stdout
 
@@ -203,3 +215,37 @@ def test_check_says_valid_with_0_and_invalid_with_1_and_a_sentence(tmp_path: Pat
         "explanation",
     }
     assert documented <= set(answer)
+
+
+def test_convert_answers_and_leaves_nothing_where_it_fails(tmp_path: Path, splitbrain: Splitbrain) -> None:
+    """Issue: "converters both ways: `splitbrain convert A B`"; "exit 2 with file, line ...; nothing else printed on standard output"."""
+    source = history(tmp_path / "h.jsonl", INVOKE, OK)
+    done = splitbrain("convert", source, str(tmp_path / "h.edn"), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "source": source,
+        "target": str(tmp_path / "h.edn"),
+        "source_format": "jsonl",
+        "target_format": "edn",
+        "operations": 1,
+        "lost": [],
+        "warnings": [],
+    }
+    assert splitbrain("check", str(tmp_path / "h.edn"), "--model", "register").returncode == 0
+    assert (
+        "1 operations from edn to porcupine"
+        in splitbrain("convert", str(tmp_path / "h.edn"), str(tmp_path / "page"), "--to", "porcupine").stdout
+    )
+    for arguments, sentence in (
+        ((source, str(tmp_path / "h.txt")), "h.jsonl: porcupine-kv can't hold write"),
+        ((source, str(tmp_path / "h")), "the name h does not tell a format"),
+        ((source, str(tmp_path / "no" / "h.edn")), "No such file or directory"),
+        ((str(tmp_path / "none"), str(tmp_path / "h.edn")), "none: No such file or directory"),
+        ((source, "h.edn", "--from", "ednn"), "unknown format 'ednn'; did you mean edn"),
+        ((source, "h.edn", "--to", "etcd"), "unknown format 'etcd'"),
+        ((history(tmp_path / "bad", INVOKE, INVOKE), str(tmp_path / "h.log")), "bad: line 2: process 0 invokes"),
+    ):
+        refused = splitbrain("convert", *arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert sentence in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "h.edn", "h.jsonl", "page"]

@@ -1,0 +1,73 @@
+"""Converts histories from one format into another, and says what the other one can't hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from checker.formats import files
+from checker.formats.files import FORMATS
+from checker.formats.source import Progress, Source
+from checker.history import HistoryError
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What was converted: the formats by name, how many operations, and what was lost, in sentences."""
+
+    source_format: str
+    target_format: str
+    operations: int
+    lost: list[str]
+    warnings: list[str]
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    *,
+    allow_torn_tail: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Writes the history in a file into another file, which it makes or replaces; on an error that stays as it was.
+
+    Formats are names of `FORMATS`; None finds the source's by content and the target's by the end of its name.
+
+    Raises `HistoryError` for what is no history, for a target format that is unknown or can't be written, and for what the
+    target can't hold at all; `OSError` where a file can't be read or written.
+    """
+    name = target_format or format_for(target)
+    writer = FORMATS[name].write if name in FORMATS else None
+    if writer is None:
+        raise HistoryError(f"can't write the format {name!r}, expected one of {', '.join(writable())}")
+    data = Source(source, progress)
+    found = source_format or files.format_of(data)
+    history = files.read(data, found, allow_torn_tail=allow_torn_tail)
+    place = Path(target)
+    draft = place.with_name(f".{place.name}.new")
+    try:
+        with open(draft, "wb") as file:
+            lost = writer(history, file)
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+    return Conversion(found, name, len(history), lost, history.warnings)
+
+
+def writable() -> list[str]:
+    """The names of the formats that can be written."""
+    return [name for name, each in FORMATS.items() if each.write is not None]
+
+
+def format_for(path: str | Path) -> str:
+    """The format that the end of a file's name asks for. Raises `HistoryError` if it asks for none."""
+    suffixes = {each.suffix: name for name, each in FORMATS.items()}
+    fitting = [suffix for suffix in suffixes if str(path).endswith(suffix)]
+    if not fitting:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in suffixes.items())
+        raise HistoryError(
+            f"the name {Path(path).name} does not tell a format: expected one that ends with {known}, or --to"
+        )
+    return suffixes[max(fitting, key=len)]
