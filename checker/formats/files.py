@@ -148,8 +148,8 @@ def detect(text: str) -> str:
     if not first or start[:1] in {"{", "[", "(", "#"}:
         return "edn"
     raise HistoryError(
-        f"not a history: expected JSON lines, EDN, JSON or Jepsen log lines, or another format of "
-        f"{', '.join(FORMATS)}; this begins with {first[:40]!r}",
+        f"not a history: expected JSON lines, EDN, JSON or Jepsen log lines, this begins with {first[:40]!r}; "
+        f"known formats are {', '.join(FORMATS)}",
         1,
     )
 
