@@ -13,6 +13,7 @@ from checker import parts, ways, workers
 from checker.budget import Budget, Meter
 from checker.history import History, Op
 from checker.models.base import Model, require_known, show
+from checker.models.reading import as_read
 from checker.parts import Finding, Part
 from checker.reasons import explain
 from checker.replay import replay
@@ -56,6 +57,7 @@ def check(
     objects at once: None is one for each core where that is safe, 1 is this process alone. The verdict does not depend on
     it. `progress` is called now and then. Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
     """
+    asked, history = history, as_read(history, model)
     require_known(history, model)
     meter = Meter(budget or Budget())
     judged = model.judge(history, meter)
@@ -77,6 +79,7 @@ def check(
         verdict.seconds = round(meter.elapsed(), 6)
         raise Interrupted(verdict) from None
     verdict = _summary(history, model, todo)
+    verdict.warnings = [] if history is asked else history.warnings
     _explain(verdict, model, todo, meter)
     verdict.seconds = round(meter.elapsed(), 6)
     return verdict
@@ -88,6 +91,7 @@ def witness(history: History, model: Model, budget: Budget | None = None) -> dic
     Each order is replayed against the model; one that is wrong is a mistake of our own (`AssertionError`).
     """
     meter = Meter(budget or Budget())
+    history = as_read(history, model)
     if model.judge(history, meter) is not None:
         return None
     model = model.prepared(history)

@@ -17,6 +17,7 @@ from checker.fast.growing import GrowingList, SteppedAside
 from checker.history import History, Op, Pairing, freeze
 from checker.models.base import Model, looks_at_whole_histories, require_known, show
 from checker.models.lists import AppendList
+from checker.models.reading import named
 from checker.search.online import OnlineSweep, Outgrown
 from checker.verdict import INVALID, UNKNOWN, VALID, Verdict, worst
 
@@ -174,6 +175,7 @@ class Checker:
         if self._pairing.position == place:
             return None  # of the nemesis
         if done is not None:
+            done = named(done, self.model)
             followed = self._objects[self._keys.pop(done.process)]
             require_known([done], self.model)
             held = followed.held
@@ -193,7 +195,7 @@ class Checker:
         for op in self._pairing.unfinished():
             if self.verdict is None and op.process in self._keys:
                 followed = self._objects[self._keys.pop(op.process)]
-                followed.complete(op)
+                followed.complete(named(op, self.model))
                 if followed.impossible is not None:
                     self._broken = followed
                     self.verdict = self._short(followed)
@@ -210,6 +212,7 @@ class Checker:
             invoked=place,
             line=line,
         )
+        op = named(op, self.model)
         require_known([op], self.model)
         whole = looks_at_whole_histories(type(self.model))
         key = self._keys[process] = None if whole else self.model.partition(op)

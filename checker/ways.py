@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from checker.budget import Meter, OutOfBudgetError
-from checker.fast import prefixes, zones
+from checker.fast import (
+    alternation,
+    counters,
+    identifiers,
+    owners,
+    prefixes,
+    queues,
+    sets,
+    stacks,
+    zones,
+)
 from checker.history import Op
 from checker.models.base import Model
 from checker.search import depth, reductions, sweep
@@ -53,7 +63,7 @@ def pose(model: Model, operations: Sequence[Op]) -> Problem:
 
 def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The near-linear ways, then a depth-first search that ends soon. Compiled ones give a witness only where it is asked for."""
-    yield "prefixes", lambda: prefixes.decide(problem)
+    yield from _near_linear(problem, meter)
     compiled = _compiled(problem, witness=witness)
     if compiled is not None:
         refuted = compiled.refuted
@@ -69,6 +79,18 @@ def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     else:
         yield "zones", lambda: zones.decide(settled)
         yield "depth first", lambda: depth.search(settled, meter, max(1 << 14, 4 * len(settled)))
+
+
+def _near_linear(problem: Problem, meter: Meter) -> Ways:
+    """The ways of single families of models; each gives up at once where the model is none of its own."""
+    yield "prefixes", lambda: prefixes.decide(problem)
+    yield "growing sets", lambda: sets.decide(problem)
+    yield "counter", lambda: counters.decide(problem, meter)
+    yield "queue", lambda: queues.decide(problem)
+    yield "stack", lambda: stacks.decide(problem)
+    yield "sessions", lambda: owners.decide(problem)
+    yield "identifiers", lambda: identifiers.decide(problem)
+    yield "alternation", lambda: alternation.decide(problem)
 
 
 def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
@@ -114,7 +136,7 @@ def _thorough_compiled(compiled: Compiled, problem: Problem, meter: Meter) -> Wa
 
 def refutation(problem: Problem, meter: Meter) -> Ways:
     """Ways that are good at proving that there is no order, for small searches."""
-    yield "prefixes", lambda: prefixes.decide(problem)
+    yield from _near_linear(problem, meter)
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled

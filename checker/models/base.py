@@ -7,8 +7,8 @@ other declarations only make checks faster, and tests hold each of them against 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,7 +56,7 @@ class ModelError(ValueError):
 
 
 class Model:
-    """What a model answers. `step` may look at an operation's f, value, type and result, and at nothing else.
+    """What a model answers. `step` may look at an operation's f, value, type and result, and at what `identity` names.
 
     An operation whose type is `info` has no answer: `step` gives the state after it *if* it took effect.
     """
@@ -64,6 +64,7 @@ class Model:
     name: str = ""
     functions: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
+    aliases: ClassVar[Mapping[str, str]] = {}  # other names of functions, as histories of other tools have them
     init: State = None
 
     def step(self, state: State, op: Op) -> State | None:
@@ -97,6 +98,10 @@ class Model:
         """
         return None
 
+    def identity(self, op: Op) -> Hashable:
+        """What else of an operation `step` looks at, such as who holds a lock; None if nothing."""
+        return None
+
     def observes(self, op: Op) -> bool:
         """True if this failed operation still says something about the state, which `step` then judges."""
         return False
@@ -112,6 +117,13 @@ class Model:
     def prepared(self, history: History) -> Model:
         """The model for this very history: where `partition` has to know all operations to tell one object from another."""
         return self
+
+    def unfolded(self, op: Op, operations: Sequence[Op]) -> Sequence[Op] | None:
+        """The operations that this one stands for, in their order, where it stands for several; None if for itself.
+
+        `operations` are all of the history, by the names of the model.
+        """
+        return None
 
     def refuses(self, op: Op) -> str:
         """What is wrong with the value or the answer of an operation that `step` can't take; empty if nothing is."""

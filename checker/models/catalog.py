@@ -8,10 +8,15 @@ from typing import Any
 
 from checker.models.bank import Bank
 from checker.models.base import Model, ModelError, looks_at_whole_histories
+from checker.models.counters import Counter
 from checker.models.forks import LongFork
+from checker.models.identifiers import UniqueIds
+from checker.models.keys import KeyValue
 from checker.models.lists import AppendList
-from checker.models.locks import Mutex
+from checker.models.locks import FencingLock, Mutex, OwnerLock, ReentrantLock
+from checker.models.queues import Queue, Stack
 from checker.models.registers import Register
+from checker.models.sets import ElementSet, FullSet, GrowOnlySet
 from checker.models.strings import KeyValueStrings
 from checker.models.transactions import Dependencies, Transactions
 
@@ -20,7 +25,18 @@ MODELS: dict[str, type[Model]] = {
     "cas-register": Register,
     "append": AppendList,
     "kv": KeyValueStrings,
+    "key-value": KeyValue,
+    "set": ElementSet,
+    "grow-only-set": GrowOnlySet,
+    "set-full": FullSet,
+    "counter": Counter,
+    "queue": Queue,
+    "stack": Stack,
     "mutex": Mutex,
+    "owner-lock": OwnerLock,
+    "reentrant-lock": ReentrantLock,
+    "fencing-lock": FencingLock,
+    "unique-ids": UniqueIds,
     "list-append": Dependencies,
     "rw-register": Dependencies,
     "txn": Transactions,
@@ -30,14 +46,22 @@ MODELS: dict[str, type[Model]] = {
 """The models by the names that `--model` takes."""
 
 
+_ON_REQUEST = frozenset({"register", "key-value", "set-full", "owner-lock", "reentrant-lock", "fencing-lock"})
+"""Models with the functions of a more usual one, or other names of one."""
+
+
 def fitting(functions: Collection[str]) -> list[str]:
-    """The models that know all of these functions; `register` is another name of `cas-register`, and left out.
+    """The models that know all of these functions, by their own names if there are any, else by their aliases too.
 
     Models that look at whole histories take single reads and writes for transactions: they are named only where no model of
-    single objects fits.
+    single objects fits, and those that a more usual one stands for only where that does not fit.
     """
-    names = [name for name, model in MODELS.items() if set(functions) <= model.functions and name != "register"]
-    return [name for name in names if not looks_at_whole_histories(MODELS[name])] or names
+    own = [name for name, model in MODELS.items() if model.functions.issuperset(functions)]
+    names = own or [
+        name for name, model in MODELS.items() if (model.functions | model.aliases.keys()).issuperset(functions)
+    ]
+    single = [name for name in names if not looks_at_whole_histories(MODELS[name])]
+    return [name for name in single if name not in _ON_REQUEST] or single or names
 
 
 def make_model(name: str, init: Any = None, **options: Any) -> Model:

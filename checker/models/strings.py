@@ -1,4 +1,4 @@
-"""Strings that grow: put, append, get, as in Porcupine's key-value logs."""
+"""Strings that grow: put, append, get, delete and compare-and-set, as in Porcupine's key-value logs and beyond."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from checker.models.base import Model, ModelError, State, show
 
 
 class KeyValueStrings(Model):
-    """One key of a map of strings: get, put and append (Porcupine's kv logs); an absent key is the empty string."""
+    """One key of a map of strings: get, put, append, delete, cas (Porcupine's kv logs); an absent key is the empty string.
 
-    functions = frozenset({"get", "put", "append"})
+    A refused cas is a failure: nothing is concluded from it.
+    """
+
+    functions = frozenset({"get", "put", "append", "delete", "cas"})
 
     def __init__(self, init: Any = None, name: str = "kv") -> None:
         self.name = name
@@ -22,8 +25,12 @@ class KeyValueStrings(Model):
         self.init = init or ""
 
     def step(self, state: State, op: Op) -> State | None:
-        """A put replaces, an append adds at the end, a get must be the whole string."""
+        """A put replaces, an append adds at the end, a get and what a cas expects must be the whole string."""
         assert isinstance(state, str)
+        if op.f == "delete":
+            return ""
+        if op.f == "cas":
+            return str(op.value[1] or "") if state == (op.value[0] or "") else None
         if op.f == "put":
             return op.value or ""
         if op.f == "append":
@@ -35,12 +42,14 @@ class KeyValueStrings(Model):
         return op.f == "get"
 
     def blind(self, op: Op) -> bool:
-        """Puts."""
-        return op.f == "put"
+        """Puts and deletes."""
+        return op.f in {"put", "delete"}
 
     def narrowed(self, operations: Sequence[Op]) -> Model:
-        """The same with all strings that no get can come to see as one: k concurrent appends have k! strings."""
-        return _SeenStrings(self, sorted({op.result or "" for op in operations if op.f == "get" and op.type == OK}))
+        """The same with all strings that no get and no cas can come to see as one: k concurrent appends have k! strings."""
+        seen = {op.result or "" for op in operations if op.f == "get" and op.type == OK}
+        seen |= {op.value[0] or "" for op in operations if op.f == "cas"}
+        return _SeenStrings(self, sorted(seen))
 
     def describe(self, state: State) -> str:
         """The string."""
@@ -48,6 +57,11 @@ class KeyValueStrings(Model):
 
     def refuses(self, op: Op) -> str:
         """Values and answers that are no strings: 0 and "0" differ, and nothing is converted."""
+        if op.f == "cas":
+            pair = op.value if isinstance(op.value, list | tuple) else ()
+            if len(pair) != 2 or not all(isinstance(each, str | None) for each in pair):
+                return f"the value of a cas must be [expected, new], two strings, this is {op.value!r}"
+            return ""
         for what, thing in (("value", op.value), ("answer", op.result)):
             if not isinstance(thing, str | None):
                 return f"the {what} of a {op.f} must be a string, this is {thing!r}"
@@ -58,10 +72,10 @@ _UNSEEN = ("no get sees it before the next put",)
 
 
 class _SeenStrings(KeyValueStrings):
-    """The strings that are prefixes of the answer of a get; all others are one state, since they behave alike.
+    """The strings that are prefixes of what a get answered or a cas expected; all others are one state, as they behave alike.
 
-    Proof: a string that is no prefix of an answer of a get equals none, and appends only make it longer, so until the next
-    put every get is illegal whichever string it is; a put leaves the same string behind whatever there was.
+    Proof: a string that is no prefix of any of these equals none, and appends only make it longer, so until the next put or
+    delete every get and cas is illegal whichever string it is; a put leaves the same string behind whatever there was.
     """
 
     def __init__(self, model: KeyValueStrings, answers: Sequence[str]) -> None:
@@ -71,8 +85,8 @@ class _SeenStrings(KeyValueStrings):
 
     def step(self, state: State, op: Op) -> State | None:
         """As the model, with unseen strings as one."""
-        if state == _UNSEEN and op.f != "put":
-            return _UNSEEN if op.f == "append" or op.type != OK else None
+        if state == _UNSEEN and not self.blind(op):
+            return _UNSEEN if op.f == "append" or (op.f == "get" and op.type != OK) else None
         after = super().step("" if state == _UNSEEN else state, op)
         return None if after is None else self._seen(after)
 

@@ -6,6 +6,7 @@ are in `registers.py` and `lists.py`. Whatever goes wrong in here, the verdict s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ def _fill_prefix(verdict: Verdict, model: Model, first: Break) -> None:
         return
     order = first.before.witness
     state: State | None = model.init
-    states = []
+    states: deque[State | None] = deque(maxlen=_SHOWN)  # all of them would be memory, where each is a long list
     for op in order:
         state = model.step(state, op)
         states.append(state)
@@ -113,7 +114,7 @@ def _fill_prefix(verdict: Verdict, model: Model, first: Break) -> None:
     originals = _originals(shown, first.relevant)
     verdict.prefix = [
         {"op": originals[op.invoked].as_dict(), "state": _clipped(model, after)}
-        for op, after in zip(shown, states[-_SHOWN:], strict=True)
+        for op, after in zip(shown, states, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ the place of the impossible one that only looks whether this is the state, do th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -114,6 +114,10 @@ class _Watched(Model):
     def effect(self, op: Op) -> Effect | None:
         """A look requires its state."""
         return Effect(op.value, NOTHING) if op.f == _LOOK else self.model.effect(op)
+
+    def identity(self, op: Op) -> Hashable:
+        """As the model says."""
+        return self.model.identity(op)
 
     def observes(self, op: Op) -> bool:
         """As the model says."""

@@ -33,8 +33,8 @@ class Kind(enum.IntEnum):
 class Transitions:
     """The model's transitions between numbered states by numbered classes, filled on demand.
 
-    Two operations are of one class if they have the same effect, or the same f, value, answer and type: `step` may look
-    at nothing else. `held` is how many bytes the states take, nearly.
+    Two operations are of one class if they have the same effect, or the same f, value, answer, type and identity: `step`
+    may look at nothing else. `held` is how many bytes the states take, nearly.
     """
 
     def __init__(self, model: Model) -> None:
@@ -48,7 +48,8 @@ class Transitions:
 
     def class_of(self, op: Op, effect: Effect | None) -> int:
         """The number of the operation's class."""
-        number = self._class_numbers.setdefault(_named(op) if effect is None else effect, len(self._samples))
+        known = (_named(op), self._model.identity(op)) if effect is None else effect
+        number = self._class_numbers.setdefault(known, len(self._samples))
         if number == len(self._samples):
             self._samples.append(op)
         return number

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
+import families
 import msgspec
 
 from checker.history import FAIL, INFO, OK, History, Op
@@ -182,6 +183,7 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
     fresh = iter(range(1, 100))
     free = [0] * clients
     ops: list[Op] = []
+    shapes: list[Shape] = []
     for number in range(draw.randint(1, most)):
         client = draw.randrange(clients)
         begin = free[client] + draw.randint(0, 3)
@@ -195,8 +197,13 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
             f, argument, result = _string_shape(draw, ops, value)
         elif isinstance(model, Mutex):
             f, argument, result = draw.choice(["acquire", "release"]), None, None
+        elif model.name in families.SHAPES:
+            f, argument, result = families.random_shape(draw, model.name, number, shapes)
         else:
             f, argument, result = _register_shape(draw, value, 2 * values)
+        shapes.append((f, argument, result))
+        if f in {"dequeue", "pop"} and kind == OK and result is None and draw.random() < 0.3:
+            kind, error = FAIL, "empty"
         if f == "cas" and kind == OK and draw.random() < 0.2:
             kind, error = FAIL, ["cas-mismatch", draw.randint(0, values)]
         ops.append(
@@ -212,7 +219,23 @@ def small_history(draw: Random, model: Model, most: int = 9) -> list[Op]:
                 return_time=end,
             )
         )
-    return History.from_intervals(ops).operations
+    operations = list(History.from_intervals(ops))
+    return with_processes(operations) if "lock" in model.name else operations
+
+
+def with_processes(operations: Sequence[Op]) -> list[Op]:
+    """As few processes as can be: one that was answered asks again, and one that was not never does."""
+    free: list[tuple[int, int]] = []
+    found: list[Op] = []
+    for op in sorted(operations, key=lambda op: op.invoked):
+        ready = next((each for each in free if each[0] < op.invoked), None)
+        process = len(found) if ready is None else ready[1]
+        if ready is not None:
+            free.remove(ready)
+        if op.returned is not None:
+            free.append((op.returned, process))
+        found.append(msgspec.structs.replace(op, process=process))
+    return found
 
 
 def stamped(op: Op) -> Op:
