@@ -25,6 +25,7 @@ SHARE_UNDER_FAULTS = 0.10  # of the calibrated rate, over the whole time of faul
 SHARE_CUT = 0.05  # of the calibrated rate of reads, while the network was cut
 SUCCESSION = 3 * NANOSECONDS  # after a killed leader is back, for the election that its death forced
 INTERRUPTED = "interrupted before the end"
+STOPPED = "stopped before the end, at the first violation"
 STALL = 2 * NANOSECONDS  # the harness itself did not run for so long: then slowness proves nothing
 
 
@@ -47,6 +48,7 @@ class Observed(msgspec.Struct):
     final_silent: list[tuple[str, str]] = []  # (workload, node) where the node answered none of the final reads
     interrupted: bool = False
     ended: bool = False  # the load ran to its end
+    stopped: bool = False  # somebody proved a violation while it ran
     worst_stall: int = 0
     trouble: list[str] = []  # sentences on infrastructure that failed
 
@@ -189,6 +191,8 @@ def judge(observed: Observed, met: Sequence[Floor], verdicts: dict[str, tuple[st
     found += [("infrastructure", sentence) for sentence in (*observed.exits, *observed.trouble)]
     if observed.interrupted:
         found.append(("inconclusive", INTERRUPTED))
+    elif observed.stopped:
+        found.append(("inconclusive", STOPPED))
     elif not observed.ended:
         found.append(("inconclusive", "the run ended before its time"))
     found += [("infrastructure", sentence) for sentence in _unhealed(observed)]

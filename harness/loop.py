@@ -6,6 +6,7 @@ cluster's clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -49,6 +50,7 @@ class Loop:
         Random  # of clients: those that a cut has brought into step would all give up, and ask anew, at one moment
     )
     starting: list[Fault]  # faults to come, earliest first
+    proved: Callable[[], bool] = lambda: False  # whether somebody has proved a violation: there is no point in going on
     start: int = 0  # cluster time at which the run began; everything recorded counts from here
     ending: list[Fault] = field(default_factory=list)  # faults under way, earliest end first
     healing: set[str] = field(default_factory=set)  # faults whose heal has not been shown yet
@@ -96,6 +98,8 @@ def drive(loop: Loop) -> None:
             _node(loop, event)
         _load(loop, loop.plan.end)
         _heal(loop)
+        if loop.observed.stopped:
+            return
         _final_reads(loop)
         loop.observed.ended = True
     finally:
@@ -121,6 +125,10 @@ def _await_leader(loop: Loop) -> list[NodeEvent]:
 def _load(loop: Loop, end: int) -> None:
     next_arrival = 0
     while now(loop) < end and not died(loop):
+        if loop.proved():
+            loop.observed.stopped = True
+            loop.progress.say("a violation is proved: healing and checking what there is")
+            return
         at = now(loop)
         _faults(loop, at)
         while loop.free and next_arrival <= at:

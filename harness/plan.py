@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempt_timeout_ms: int = 500  # as operation_timeout_ms
     recovery_seconds: float = 20.0  # how long the healed cluster may take to elect a leader and to answer
     check_seconds: float = 120.0  # the checker's budget
+    stop_at_violation: bool = False  # the history is checked while it is written, and the first violation ends the run
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -142,6 +143,8 @@ def command_of(plan: Plan) -> str:
         value = getattr(plan, attribute)
         if value != getattr(defaults, attribute):
             words += [option, _as_option(value)]
+    if plan.stop_at_violation:
+        words.append("--stop-at-violation")
     return shlex.join([*words, "--seed", str(plan.seed)])
 
 

@@ -15,17 +15,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from checker import Budget, History, Model, Op, Verdict, check, make_model
+from checker import Budget, History, Interrupted, Model, Op, Verdict, check, make_model
 from harness.builds import Build, resolve_build
 from harness.clusters.cluster import NANOSECONDS, Cluster, ClusterError
 from harness.clusters.docker import open_docker
 from harness.clusters.local import open_local
-from harness.evidence import INTERRUPTED, Floor, Observed, floors, judge
+from harness.evidence import INTERRUPTED, Floor, Observed, floors, judge, worst
 from harness.index import write_index
 from harness.interrupts import held_back
 from harness.invariants import look_for_broken
 from harness.loop import drive, new_loop
 from harness.nemesis import draw_schedule
+from harness.onlookers import Onlookers
 from harness.plan import Plan, checked, command_of
 from harness.progress import Watcher
 from harness.report import write_counterexample, write_report
@@ -120,6 +121,7 @@ def _facts(plan: Plan, build: Build, argv: list[str] | None) -> dict[str, Any]:
 def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, progress: Watcher) -> None:
     """Runs the load and the faults; whatever goes wrong with the infrastructure ends up in `observed`."""
     cluster: Cluster | None = None
+    onlookers: Onlookers | None = None
     try:
         cluster = OPENERS[plan.cluster](
             node_ids=plan.node_ids,
@@ -135,7 +137,11 @@ def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, prog
                 f"this machine cannot do {refusal.fault} faults on {plan.cluster}: {refusal.reason}"
             )
         if not refusals:
-            drive(new_loop(plan, cluster, folder, observed, progress))
+            loop = new_loop(plan, cluster, folder, observed, progress)
+            if plan.stop_at_violation:
+                onlookers = Onlookers(folder.path / "history.jsonl", plan.workloads)
+                loop.proved = onlookers.proved
+            drive(loop)
     except ClusterError as error:
         observed.trouble.append(str(error))
     except OSError as error:
@@ -147,6 +153,9 @@ def _drive(plan: Plan, build: Build, folder: RunFolder, observed: Observed, prog
         observed.interrupted = True
         progress.say("interrupted: healing, stopping the cluster and checking what there is")
     finally:
+        if onlookers is not None:
+            for name in onlookers.close():
+                progress.say(f"{name} was not checked while the run went on: its onlooker ended early")
         if cluster is not None:
             _close(cluster, observed)
 
@@ -176,15 +185,17 @@ def _check(plan: Plan, folder: RunFolder, observed: Observed, progress: Watcher)
         interrupted = _undecided(model, "the checker was interrupted")
         try:
             verdicts[name] = interrupted if hurried else check_workload(name, events, budget, progress)
-        except KeyboardInterrupt:
-            verdicts[name] = interrupted
+        except KeyboardInterrupt as cut:
+            verdicts[name] = cut.verdict if isinstance(cut, Interrupted) else interrupted
             observed.interrupted = hurried = True
         except Exception as error:
             log.exception("the check of %s failed", name)
             mistake = f"a mistake of our own ended the check: {type(error).__name__}: {error}"
             verdicts[name] = _undecided(model, mistake)
             observed.trouble.append(f"{name} was not judged: {mistake}")
-        folder.write(f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()})
+        _keep(folder, f"checks/{name}.json", {"workload": name, **verdicts[name].as_dict()}, observed)
+    if observed.stopped and not any(verdict.verdict != "valid" for verdict in verdicts.values()):
+        observed.trouble.append("what stopped the run as a violation is none to the check of the whole")
     _check_invariants(folder, observed)
     return verdicts
 
@@ -197,7 +208,15 @@ def _check_invariants(folder: RunFolder, observed: Observed) -> None:
         observed.trouble.append(f"what the nodes wrote could not be read: {error}")
         return
     observed.invariants = found.broken
-    folder.write("checks/invariants.json", found)
+    _keep(folder, "checks/invariants.json", found, observed)
+
+
+def _keep(folder: RunFolder, name: str, value: Any, observed: Observed) -> None:
+    """Writes a file of what was found; where that fails the finding stands all the same, and the trouble beside it."""
+    try:
+        folder.write(name, value)
+    except OSError as error:
+        observed.trouble.append(f"{name} could not be written: {error}")
 
 
 def check_workload(name: str, events: list[dict[str, Any]], budget: Budget, progress: Watcher) -> Verdict:
@@ -274,8 +293,13 @@ def _finish(
         "worst_stall_ms": observed.worst_stall * 1000 // NANOSECONDS,
     }
     del result["run"]  # where it lies is no part of a run: folders are moved and sent to others
-    folder.write("run.json", {**result, "phase": "checked"})
-    folder.publish(outcome)
+    try:
+        folder.write("run.json", {**result, "phase": "checked"})
+        folder.publish(outcome)
+    except OSError as error:  # what was proved stands; whoever asked for the run hears it now, since no file tells it
+        record.reasons.append(f"the outcome could not be written: {error}")
+        record.outcome = worst([outcome, "infrastructure"])
+        return record
     if outcome == "pass":
         folder.forget_data()
     try:

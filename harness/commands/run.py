@@ -35,6 +35,8 @@ Examples:
   splitbrain run --cluster docker --time 60 --faults partition,kill,pause --seed 7
 
   splitbrain run --seeds 1..20 --time 15 --json
+
+  splitbrain run --time 3600 --stop-at-violation
 """
 
 DEFAULTS = Plan()
@@ -63,6 +65,10 @@ def command(
     ] = DEFAULTS.build,
     out: Annotated[str, typer.Option(help="Folder for results.")] = DEFAULTS.out,
     name: Annotated[str, typer.Option(help="Folder below --out.")] = DEFAULTS.name,
+    stop_at_violation: Annotated[
+        bool,
+        typer.Option("--stop-at-violation", help="Check while the run goes on, and end it at the first violation."),
+    ] = DEFAULTS.stop_at_violation,
     seeds: Annotated[str | None, typer.Option(help="Many runs: A..B, until the first violation.")] = None,
     budget: Annotated[float | None, typer.Option(help="Stop starting runs after so many seconds.")] = None,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
@@ -83,6 +89,7 @@ def command(
             build=build,
             out=out,
             name=name,
+            stop_at_violation=stop_at_violation,
         )
     )
     if budget is not None and not 0 < budget < math.inf:

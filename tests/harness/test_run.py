@@ -21,7 +21,7 @@ from harness.clusters.cluster import NANOSECONDS, Attempt, ClusterError, Request
 from harness.plan import Plan
 from harness.progress import Quiet
 from harness.run import Record, run
-from harness.store import StoreError, find_run
+from harness.store import RunFolder, StoreError, find_run
 
 Runner = Callable[..., Record]
 
@@ -471,3 +471,67 @@ def test_what_happened_before_the_start_has_a_time_below_zero(make_run: Runner) 
     elected = [line for line in lines(make_run(cluster), "cluster.jsonl") if line["kind"] == "leader-elected"]
     assert elected[0]["t"] == -3 * NANOSECONDS
     assert all(line["t"] > 0 for line in elected[1:])
+
+
+class Watching:
+    """Stands for the processes that check a run while it goes on: after so many looks they have proved a violation."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.closed = looks, 0
+
+    def proved(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    def close(self) -> list[str]:
+        self.closed += 1
+        return []
+
+
+@pytest.mark.parametrize("lost, outcome", [(True, "violation"), (False, "infrastructure")])
+def test_a_run_stops_at_the_first_violation_and_the_check_of_the_whole_is_what_counts(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch, *, lost: bool, outcome: str
+) -> None:
+    """Issue: "the run can stop at the first violation"; it heals, and checks what there is."""
+    watching = Watching(looks=700)
+    monkeypatch.setattr(run_module, "Onlookers", lambda *_: watching)
+
+    def forgetful(request: Request, state: dict[str, Any]) -> Attempt:
+        return Attempt("n1", 200, body={"value": None}) if request.f == "read" else right_answer(request, state)
+
+    cluster = FakeCluster()
+    cluster.answers = forgetful if lost else cluster.answers
+    record = make_run(cluster, stop_at_violation=True, faults=("partition",), seconds=60.0)
+    assert record.outcome == outcome
+    assert "stopped before the end, at the first violation" in record.reasons
+    assert ("what stopped the run as a violation is none to the check of the whole" in record.reasons) != lost
+    assert (watching.closed, cluster.closed) == (1, 1)
+    assert lines(record, "history.jsonl")[-1]["t"] < 30 * NANOSECONDS
+    steps = [step["phase"] for step in lines(record, "faults.jsonl")]
+    assert steps.count("installed") == steps.count("heal-shown")
+    assert "--stop-at-violation" in record.command
+
+
+@pytest.mark.parametrize("name", ["checks/", "run.json"])
+@pytest.mark.parametrize("lost, outcome", [(True, "violation"), (False, "infrastructure")])
+def test_a_verdict_that_cannot_be_written_is_told_all_the_same(
+    make_run: Runner, monkeypatch: pytest.MonkeyPatch, *, name: str, lost: bool, outcome: str
+) -> None:
+    """Nothing that fails later can turn a violation into something else."""
+    write = RunFolder.write
+
+    def full(folder: RunFolder, place: str, value: Any) -> None:
+        if place.startswith(name) and (name != "run.json" or value["phase"] == "checked"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder, place, value)
+
+    def forgetful(request: Request, state: dict[str, Any]) -> Attempt:
+        return Attempt("n1", 200, body={"value": None}) if request.f == "read" else right_answer(request, state)
+
+    monkeypatch.setattr(RunFolder, "write", full)
+    cluster = FakeCluster()
+    cluster.answers = forgetful if lost else cluster.answers
+    record = make_run(cluster)
+    assert record.outcome == outcome
+    assert bool(record.explanation) == lost
+    assert any("could not be written: [Errno 28] No space left on device" in reason for reason in record.reasons)
