@@ -20,6 +20,14 @@ A history is a list of events, in the order in which they happened. Two clients 
 Read by process 2 returned 1 at event 5, but every order of the operations leaves 2: 1 was overwritten by write 2 \
 (process 1, completed at event 3) before the read began
 
+The same events one by one, as they happen; a violation is told as soon as it is proved:
+
+>>> from checker import Checker
+>>> checker = Checker(make_model("register"))
+>>> proved = [checker.feed(event) for event in [{"process": 0, "type": "invoke", "f": "read"}, {"process": 0, "type": "ok", "f": "read", "value": 7}]]
+>>> proved[0], proved[1].verdict
+(None, 'invalid')
+
 A model of one's own says what one machine would answer; what its states are is its own business:
 
 >>> from checker import Model
