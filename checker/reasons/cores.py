@@ -27,7 +27,7 @@ from checker.reasons.stories import brings, story
 
 _TRIAL_STEPS = 2_000
 """How long one trial may search: what is not decided by then stays in the core."""
-_WINDOW = 32
+_WINDOW = 8
 """How many returns before the impossible one the first window has; each further one has twice as many."""
 _WHOLE = 48
 """So few operations are looked at from the beginning, without a window."""
@@ -62,7 +62,9 @@ def required(model: Model, operations: Sequence[Op]) -> list[State]:
     return [*dict.fromkeys(effect.requires for effect in effects if effect.requires is not NOTHING), _ELSEWHERE]
 
 
-def argued(model: Model, first: Break, operations: Sequence[Op], meter: Meter) -> Core | None:
+def argued(
+    model: Model, first: Break, operations: Sequence[Op], meter: Meter, *, anywhere: bool = False
+) -> Core | None:
     """A core from operations that an argument names; None if they are not impossible by themselves.
 
     Of operations that are not in the prefix, failed ones only show where a value did not come from; others began too late.
@@ -77,20 +79,25 @@ def argued(model: Model, first: Break, operations: Sequence[Op], meter: Meter) -
         taken = lists.projected(model, prefix, first.prefix)
     else:
         taken = _trusting(model, first, prefix)
-    trial = _from_the_start(model, meter)
+    trial = _from_anywhere(model, meter) if anywhere else _from_the_start(model, meter)
     if not taken or not trial(taken + late):
         return None
     kept = _minimal(model, taken + late, first.impossible, trial, meter)
-    return _checked(model, Core(sorted(kept + failed, key=lambda op: op.invoked)))
+    return _checked(model, Core(sorted(kept + failed, key=lambda op: op.invoked), anywhere=anywhere))
 
 
 def with_sources(model: Model, first: Break, evidence: Sequence[Op]) -> list[Op]:
-    """The evidence and all that brought what it asks for: the reason why a way leaves these out is in its own theorem."""
-    asked = set(required(model, evidence))
-    named = {op.invoked for op in evidence}
+    """The evidence and all that brought what it asks for, and so on: why a way leaves these out is in its own theorem."""
     told = story(model, first.prefix)
-    sources = {op.invoked for state in asked for op in told.of(state).producers}
-    return [op for op in first.prefix if op.invoked in named | sources]
+    named = {op.invoked for op in evidence}
+    left = [op for op in first.prefix if op.invoked in named]
+    while left:
+        asked = told.effects[left.pop().invoked].requires
+        for op in told.of(asked).producers:
+            if op.invoked not in named:
+                named.add(op.invoked)
+                left.append(op)
+    return [op for op in first.prefix if op.invoked in named]
 
 
 def searched(model: Model, first: Break, meter: Meter) -> Core | None:
@@ -121,6 +128,14 @@ def _from_the_start(model: Model, meter: Meter) -> Trial:
     return lambda operations: ways.refuted(model, operations, _trial_meter(meter))
 
 
+def _from_anywhere(model: Model, meter: Meter) -> Trial:
+    def trial(operations: Sequence[Op]) -> bool:
+        states = required(model, operations)
+        return all(ways.refuted(starting(model, state), operations, _trial_meter(meter)) for state in states)
+
+    return trial
+
+
 def _trial_meter(meter: Meter) -> Meter:
     return Meter(Budget(steps=_TRIAL_STEPS, seconds=None, bytes=meter.budget.bytes))
 
@@ -132,11 +147,7 @@ def _windowed(model: Model, first: Break, meter: Meter) -> Core | None:
     updates that were open then or never answered, each of which may have happened already. So if there is none from any s
     the whole has none. A read that was open then may have read already: it is left out.
     """
-
-    def trial(operations: Sequence[Op]) -> bool:
-        found = required(model, operations)
-        return all(ways.refuted(starting(model, state), operations, _trial_meter(meter)) for state in found)
-
+    trial = _from_anywhere(model, meter)
     returns = sorted(op.returned for op in first.prefix if op.returned is not None)
     width = _WINDOW
     while width < len(returns) and not meter.is_used_up():

@@ -13,7 +13,7 @@ from checker.models.base import Model, State
 _NEVER = 1 << 62
 
 
-def has_order(model: Model, operations: Sequence[Op], init: State, most: int = 20_000) -> bool | None:
+def has_order(model: Model, operations: Sequence[Op], init: State, most: int = 2_000) -> bool | None:
     """Whether the operations fit together, beginning in the state `init`; None if `most` nodes did not suffice to tell.
 
     Herlihy & Wing (1990): an order that is legal, has all that returned, and has a before b where a returned before b was

@@ -31,9 +31,11 @@ _SHOWN = 200
 """How many operations of the linearizable prefix and of a core a verdict holds at most."""
 _NAMED = 4
 """More states than that which only unanswered updates may have brought are counted, not named."""
+_FEW = 12
+"""Evidence of more operations, with all their sources, is no core to begin with."""
 _TIMES = 9
 """Explaining may take so many times what the check took."""
-_SECONDS = 1.0
+_SECONDS = 2.0
 """What it may take in any case."""
 
 
@@ -73,7 +75,8 @@ def _explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], 
     verdict.first_impossible = first.impossible.as_dict()
     verdict.explanation = f"{phrases.answered(first.impossible)}, but no order of the operations explains that."
     _fill_prefix(verdict, model, first)
-    possible = possible_states(model, first, meter)
+    left = meter.seconds_left()
+    possible = possible_states(model, first, meter.within(seconds=None if left is None else left / 3))
     verdict.possible_states = [_clipped(model, state) for state in possible.states]
     verdict.possible_states_complete = possible.complete
     because, core = _finding(model, first, everything, meter)
@@ -131,16 +134,18 @@ def _clipped(model: Model, state: State) -> str:
 
 def _finding(model: Model, first: Break, everything: Sequence[Op], meter: Meter) -> tuple[str, Core | None]:
     """Why, and the operations that show it: by an argument where the values allow one, else by a search."""
-    found = None
+    found: register_reasons.Finding | None = None
     if isinstance(model, Register):
         found = register_reasons.find(model, first.impossible, first.prefix, everything)
     elif isinstance(model, AppendList):
         found = list_reasons.find(model, first.impossible, first.prefix, everything)
     core = None
     if found is not None and found.core:
-        core = cores.argued(model, first, found.core, meter)
-    if core is None and first.evidence:
-        core = cores.argued(model, first, cores.with_sources(model, first, first.evidence), meter)
+        core = cores.argued(model, first, found.core, meter, anywhere=found.anywhere)
+    # Without knowing what the evidence asks for nobody can add what brought that.
+    if core is None and first.evidence and all(model.effect(op) is not None for op in first.prefix):
+        evidence = cores.with_sources(model, first, first.evidence)
+        core = cores.argued(model, first, evidence, meter) if len(evidence) <= _FEW else None
     return found.because if found else "", core or cores.searched(model, first, meter)
 
 

@@ -20,10 +20,14 @@ _NEVER = 1 << 62
 
 
 class Finding(NamedTuple):
-    """A sentence's second half, and the operations that it rests on (none: they have yet to be searched for)."""
+    """A sentence's second half, and the operations that it rests on (none: they have yet to be searched for).
+
+    `anywhere`: they are impossible whatever the state was before them.
+    """
 
     because: str
     core: list[Op]
+    anywhere: bool = False
 
 
 def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequence[Op]) -> Finding | None:
@@ -56,7 +60,7 @@ def _outlived(told: Story, impossible: Op, producers: Sequence[Op]) -> Finding |
         return None
     last = max(op.returned or _NEVER for op in producers)
     mine = {op.invoked for op in producers}
-    for state, known in told.values.items():
+    for known in told.values.values():
         for op in known.producers:
             if (
                 op.invoked not in mine
@@ -70,8 +74,7 @@ def _outlived(told: Story, impossible: Op, producers: Sequence[Op]) -> Finding |
                     f"nothing brought {text} after {phrases.named(newest)}, and {phrases.named(op)} replaced it before "
                     f"{_what(impossible)} began"
                 )
-                assert told.model.describe(state) != text
-                return Finding(because, [])
+                return Finding(because, _distinct([newest, op, impossible]), anywhere=True)
     return None
 
 

@@ -424,7 +424,7 @@ def search(
             meter.spend(0, held + size * (8 * words + 20))
             memory = _memory(size, words, memory.path, memory)
         elif status == DEAD:
-            return Refuted()
+            return Refuted(_not_passed(layout, int(cursor[_BEST])))
         elif status == DONE:
             if not witness:
                 return Ordered()
@@ -432,6 +432,12 @@ def search(
             order = np.zeros(len(arrays.invoked), np.int64)
             length = _replay(layout, steps, groups, _cursor(arrays), memory.path, cursor[_TOP], order)
             return Ordered(order[:length])
+
+
+def _not_passed(layout: Layout, best: int) -> tuple[int, ...]:
+    """The operation whose return no path passed: where to look first for the first event that nothing explains."""
+    number, end = divmod(int(layout.events[best]), 2) if best < len(layout.events) else (0, 0)
+    return (number,) if end else ()
 
 
 def _place_in_history(arrays: Arrays, layout: Layout, event: int) -> int:

@@ -108,7 +108,7 @@ def search(problem: Problem, meter: Meter, limit: int, *, oldest_first: bool = F
         if move is None:
             path.pop()
             if not path:
-                return Invalid()
+                return Invalid(problem.named([layout.targets[best]]))  # no path passed its return
             continue
         node, order = move
         if not memo.add(node):
