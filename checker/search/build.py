@@ -6,10 +6,12 @@ it is called with.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from checker.budget import Budget, Meter
 from checker.models.registers import Register
+from checker.search import kernels
 from checker.search.compiled import Search
 from checker.search.problem import Problem
 from checker.transactions import build as transactions
@@ -26,6 +28,7 @@ def build() -> None:
 def main() -> int:
     """Compiles, and says how long it took."""
     meter = Meter(Budget(seconds=None))
+    logging.getLogger(kernels.__name__).disabled = True  # this line says it
     print("compiling the search ... ", end="", flush=True)
     build()
     print(f"{meter.elapsed():.1f} s")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numpy as np
 from numba import int64, njit, uint64
+from numba.core import event
 
 from checker.search.arrays import NONE, UNKNOWN, Steps
 
@@ -40,6 +42,24 @@ def _may_keep() -> bool:
 
 
 _KEPT = _may_keep()
+
+
+class _Teller(event.Listener):
+    """Says once that something is being compiled: no command does that in silence."""
+
+    told = False
+
+    def on_start(self, event: object) -> None:
+        if not self.told:
+            self.told = True
+            logging.getLogger(__name__).warning("compiling the checker's search, once; this takes some ten seconds")
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+if _KEPT:
+    event.register("numba:compile", _Teller())  # type: ignore[no-untyped-call]
 
 
 def kernel(function: _Function) -> _Function:

@@ -209,8 +209,8 @@ def test_operations_of_a_model_that_declares_nothing_are_asked_about_once_a_clas
     assert len(calls) < 500
 
 
-def _in_a_new_process(program: str, **environment: str) -> str:
-    done = subprocess.run(
+def _run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
@@ -218,8 +218,16 @@ def _in_a_new_process(program: str, **environment: str) -> str:
         text=True,
         check=False,
     )
+
+
+def _in_a_new_process(program: str, **environment: str) -> str:
+    done = _run(program, environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def _told_by(program: str, **environment: str) -> str:
+    return _run(program, environment).stderr
 
 
 _CHECKED = """
@@ -257,6 +265,13 @@ with warnings.catch_warnings(record=True) as told:
 print(len(told), "NUMBA_CACHE_DIR" in str(told[0].message), kernels._KEPT, kernels.lowest(8))
 """
     assert _in_a_new_process(program) == "1 True False 3"
+
+
+def test_whoever_compiles_where_nothing_was_compiled_ahead_is_told(tmp_path: Path) -> None:
+    """checker.md, section 2: "ship no command that compiles in silence"; once, on standard error."""
+    program = "import numpy; from checker.search import kernels; print(kernels.lowest(8))"
+    assert _told_by(program, NUMBA_CACHE_DIR=str(tmp_path)).count("compiling the checker's search, once") == 1
+    assert _told_by(program, NUMBA_CACHE_DIR=str(tmp_path)) == ""
 
 
 @pytest.mark.slow
