@@ -18,6 +18,7 @@ from random import Random
 
 import atomic
 import battery
+import families
 import referee
 import simulate
 import test_agreement
@@ -39,7 +40,7 @@ def drawn(seed: int, only: str | None) -> tuple[str, list[Op]]:
     kind = draw.random()
     if isinstance(machine.model, Register) and kind < 0.4:
         return name, battery.crowded(draw) if kind < 0.2 else battery.unique_values(draw)
-    if kind < 0.6:
+    if kind < 0.6 and (name in families.SHAPES or name in {"register", "append", "mutex"}):
         return name, simulate.small_history(draw, machine.model)
     size = atomic.Size(
         operations=draw.randint(1, 8),
@@ -48,14 +49,14 @@ def drawn(seed: int, only: str | None) -> tuple[str, list[Op]]:
         unanswered=draw.choice([0.0, 0.2, 0.5]),
         ticks=draw.choice([1, 3, 8]),
     )
-    return name, atomic.spoilt(draw, atomic.history(draw, machine, size), draw.choice([0, 1, 2, 4]))
+    return name, atomic.spoilt(draw, atomic.history(draw, machine, size), draw.choice([0, 1, 2, 4]), machine)
 
 
 def judged(seed: int, only: str | None, share: int) -> tuple[str, str, list[str]]:
     """The model, whether the history is valid, and which ways say something else; the door and the readable twins at one seed in so many."""
     name, operations = drawn(seed, only)
     draw = Random(~seed)
-    model = atomic.MACHINES[name].model
+    model, judge = atomic.MACHINES[name].model, atomic.MACHINES[name].judge
     parts: dict[object, list[Op]] = {}
     for op in operations:
         parts.setdefault(model.partition(op), []).append(op)
@@ -66,8 +67,9 @@ def judged(seed: int, only: str | None, share: int) -> tuple[str, str, list[str]
         wrong += test_compiled.disagreements(model, part)
         wrong += test_agreement.disagreements(model, part) if draw.randrange(share) == 0 else []
     if draw.randrange(share) == 0:
-        verdict = check(History(operations), model, Budget(seconds=None, steps=1 << 20))
-        if (verdict.verdict == "valid") != valid:
+        verdict = check(History(operations), judge, Budget(seconds=None, steps=1 << 20), workers=1)
+        # Registers do not show the order of their versions, so a violation may stay unseen; an accusation must be right.
+        if (verdict.verdict == "valid") != valid and not (name == "rw-register" and verdict.verdict == "valid"):
             wrong.append(f"check: {verdict.verdict} by {verdict.way}")
     return name, "valid" if valid else "invalid", wrong
 
