@@ -143,7 +143,9 @@ _STRING = one_of(
 _LOCK = one_of((0.5, "acquire", None), (0.5, "release", None))
 _GROWING = one_of((0.5, "add", _value), (0.5, "read", None))
 _CELL = one_of((0.5, "read", None), (0.25, "write", _value), (0.25, "cas", _cas))
-_KEY = one_of((0.4, "get", None), (0.2, "put", _value), (0.1, "delete", None), (0.1, "cas", _cas), (0.2, "append", _value))
+_KEY = one_of(
+    (0.4, "get", None), (0.2, "put", _value), (0.1, "delete", None), (0.1, "cas", _cas), (0.2, "append", _value)
+)
 _TWO = {"rename": False, "keys": False}
 
 MACHINES: dict[str, Machine] = {

@@ -19,6 +19,7 @@ import test_history
 import test_models
 import test_traps
 import test_verdicts
+from transactions import test_against_orders
 
 from checker import History, Op, check
 from checker.budget import Budget, Meter
@@ -28,7 +29,8 @@ from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import depth, sweep
+from checker.search import arrays, compiled_depth, depth, sweep
+from checker.search.arrays import Ordered
 from checker.search.problem import Problem
 from checker.verdict import GaveUp, Valid
 
@@ -119,6 +121,13 @@ def _small(model: Model, shapes: list[simulate.Shape], count: int) -> Iterator[s
             yield from test_compiled.disagreements(model, operations)
 
 
+def transactions() -> Iterator[str]:
+    """Small histories of appends against all orders of their transactions."""
+    draw = Random(0)
+    for _ in range(300):
+        yield from test_against_orders.disagreements(test_against_orders.scrambled(draw))
+
+
 def limits() -> Iterator[str]:
     """A search that ends early says nothing."""
     for seed in range(200):
@@ -127,8 +136,15 @@ def limits() -> Iterator[str]:
         expected = referee.linearizable(model, operations)
         problem = Problem(model, operations)
         meter = Meter(Budget(seconds=None))
-        for outcome in (depth.search(problem, meter, 2), sweep.exact(problem, meter, 2), sweep.beam(problem, meter, 1)):
-            if not isinstance(outcome, GaveUp) and isinstance(outcome, Valid) != expected:
+        form = arrays.of_problem(problem)
+        table = None if form.assignment else arrays.Table(problem.transitions, len(set(problem.classes)))
+        for outcome in (
+            depth.search(problem, meter, 2),
+            sweep.exact(problem, meter, 2),
+            sweep.beam(problem, meter, 1),
+            compiled_depth.search(form, table, meter, 2),
+        ):
+            if not isinstance(outcome, GaveUp) and isinstance(outcome, Valid | Ordered) != expected:
                 yield f"with room for two nodes seed {seed} is {outcome}"
 
 
@@ -168,7 +184,21 @@ def _passes(test: Callable[[], None]) -> Iterator[str]:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     part.__name__: part
-    for part in (traps, values, stamps, keys, declarations, beam, limits, unique, registers, lists, strings, locks)
+    for part in (
+        traps,
+        values,
+        stamps,
+        keys,
+        declarations,
+        beam,
+        limits,
+        unique,
+        registers,
+        lists,
+        strings,
+        locks,
+        transactions,
+    )
 }
 
 

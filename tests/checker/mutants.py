@@ -92,10 +92,10 @@ TWINS = [
         "the one with the earlier deadline must go first: the later one can wait (reduction 4)",
     ),
     Mutant(
-        "depth first: twins by function and value, whatever they answered",
+        "twins by function and value, whatever they answered",
         _PROBLEM,
-        "named = (op.f, freeze(op.value), freeze(op.result), op.type, freeze(op.error) if op.type == FAIL else None)",
-        "named = (op.f, freeze(op.value))",
+        "freeze(op.result), op.type,",
+        "op.type,",
         "operations with different answers do not step alike (reduction 4)",
         "lists",
     ),
@@ -370,5 +370,192 @@ TWINS = [
     ),
 ]
 
-ALL = TWINS
+_COMPILED_DEPTH = "checker.search.compiled_depth"
+_SETTLING = "checker.search.settling"
+_COMPILED_ZONES = "checker.fast.compiled_zones"
+
+KERNELS = [
+    Mutant(
+        "compiled depth first: whatever is legal now is linearized at once",
+        _COMPILED_DEPTH,
+        "left = cursor[_READERS] & ~cursor[_DONE]",
+        "left = cursor[_OPEN] & ~cursor[_DONE]",
+        "only readers may go at once (reduction 1)",
+    ),
+    Mutant(
+        "compiled depth first: the later twin first",
+        _COMPILED_DEPTH,
+        "and operations[other, _RETURN] < operations[number, _RETURN]",
+        "and operations[other, _RETURN] > operations[number, _RETURN]",
+        "the one with the earlier deadline must go first (reduction 4)",
+    ),
+    Mutant(
+        "compiled depth first: who used more dominates",
+        _COMPILED_DEPTH,
+        "((nodes[new, word] | _UPPER) - nodes[rival, word]) & _UPPER",
+        "((nodes[rival, word] | _UPPER) - nodes[new, word]) & _UPPER",
+        "whoever has more left can repeat any continuation, not the other way round (reduction 2)",
+        "traps",
+    ),
+    Mutant(
+        "compiled depth first: nodes without the state",
+        _COMPILED_DEPTH,
+        "nodes[head, 0] == event and nodes[head, 1] == state and nodes[head, 2] == done",
+        "nodes[head, 0] == event and nodes[head, 2] == done",
+        "equal places in time with other states are other nodes",
+    ),
+    Mutant(
+        "compiled depth first: unanswered operations never take effect",
+        _COMPILED_DEPTH,
+        "min(groups[group, _AVAILABLE], _MOST_USED):",
+        "0:",
+        "info is no fail",
+    ),
+    Mutant(
+        "compiled depth first: one unanswered operation more than there are",
+        _COMPILED_DEPTH,
+        "if groups[group, _USED] >= min(groups[group, _AVAILABLE], _MOST_USED):",
+        "if groups[group, _USED] > min(groups[group, _AVAILABLE], _MOST_USED):",
+        "each may take effect once",
+    ),
+    Mutant(
+        "compiled depth first: only the oldest operation is awaited",
+        _COMPILED_DEPTH,
+        "left = cursor[_OPEN] & ~cursor[_DONE] & ~cursor[_BLINDS]",
+        "left = 0",
+        "an unanswered write is used for any open operation that looks at its value",
+    ),
+    Mutant(
+        "compiled depth first: out of room means invalid",
+        _COMPILED_DEPTH,
+        'return GaveUp(f"{limit:,} nodes were tried depth first, {reached}")',
+        "return Refuted()",
+        "a truncated search says nothing",
+        "limits",
+    ),
+    Mutant(
+        "settling on arrays without the closure through cas",
+        _SETTLING,
+        "        wanted[more] = True",
+        "        return wanted",
+        "0; info write(1); info cas(1, 2); read 2 needs the write although nobody reads 1 (reduction 5)",
+        "traps",
+    ),
+    Mutant(
+        "settling on arrays: forced although another one brings the value",
+        _SETTLING,
+        "sure = (makers[produced] == 1) & (asked_first[produced] != NEVER)",
+        "sure = asked_first[produced] != NEVER",
+        "only the last producer of a value must have happened (reduction 6)",
+    ),
+    Mutant(
+        "settling on arrays: the initial value is no producer",
+        _SETTLING,
+        "    makers[arrays.initial] += 1\n",
+        "",
+        "a read of the initial value does not prove that an unanswered write of it happened",
+    ),
+    Mutant(
+        "settling on arrays: seen before it was invoked",
+        _SETTLING,
+        "late = np.flatnonzero(returned[settled] < arrays.invoked[settled])",
+        "late = np.flatnonzero(returned[settled] < 0)",
+        "a value that was read before its only write was invoked came from nowhere",
+    ),
+    Mutant(
+        "compiled zones: a value with several producers",
+        _COMPILED_ZONES,
+        "            if values[made, _PRODUCER] != -1:\n                return _REPEATED\n",
+        "",
+        "the theorem asks for one producer of each value that somebody asks for",
+    ),
+    Mutant(
+        "compiled zones: a value is taken twice",
+        _COMPILED_ZONES,
+        "            if values[asked, _TAKER] >= 0:\n",
+        "            if False:\n",
+        "two cas from a value that was brought once: a lost update",
+        "unique",
+    ),
+    Mutant(
+        "compiled zones: the order inside a block does not count",
+        _COMPILED_ZONES,
+        "if returned[first] < block[_STARTS]:",
+        "if False:",
+        "a read that returned before the write of its value was invoked",
+        "unique",
+    ),
+    Mutant(
+        "compiled zones: only the block before counts",
+        _COMPILED_ZONES,
+        "if blocks[block, _STARTS] > blocks[latest, _STARTS]:",
+        "if True:",
+        "blocks conflict with every earlier one that starts later, not only with the last one",
+        "unique",
+    ),
+]
+
+_APPENDS = "checker.transactions.appends"
+_CYCLES = "checker.transactions.cycles"
+
+TRANSACTIONS = [
+    Mutant(
+        "transactions: no real time",
+        _CYCLES,
+        "    if not late:\n        return\n",
+        "    return\n",
+        "strict serializability orders what returned before what was invoked later",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: the order of versions reversed",
+        _APPENDS,
+        "edges.extend(table.owner[before], table.owner[after], kernels.WW, after)",
+        "edges.extend(table.owner[after], table.owner[before], kernels.WW, after)",
+        "a later element of a list was appended later",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: no anti-dependencies",
+        _APPENDS,
+        "    known = (overwritten < versions.first[table.key[reads] + 1]) & ~own\n",
+        "    known = (overwritten < versions.first[table.key[reads] + 1]) & False\n",
+        "who misses an element came before who appended it (rw)",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: a read depends on nobody",
+        _APPENDS,
+        "    wrote = (last >= 0) & findings.committed[table.owner[last]]\n    edges.extend(",
+        "    wrote = (last >= 0) & False\n    edges.extend(",
+        "who sees an element came after who appended it (wr)",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: what was read of an unanswered one did not commit",
+        _APPENDS,
+        "findings.committed[owners[table.status[owners] == UNKNOWN]] = True",
+        "findings.committed[owners[table.status[owners] == UNKNOWN]] = False",
+        "an append that was read took effect, and its transaction with it",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: reads of failed appends are fine",
+        _APPENDS,
+        "    if not len(failed):\n        return\n",
+        "    return\n",
+        "G1a, an aborted read: fail means that it certainly did not happen",
+        "transactions",
+    ),
+    Mutant(
+        "transactions: reads of intermediate appends are fine",
+        _APPENDS,
+        "seen = (final[last] == 0) & (table.owner[last] != table.owner[reads])",
+        "seen = (final[last] == 2) & (table.owner[last] != table.owner[reads])",
+        "G1b, an intermediate read",
+        "transactions",
+    ),
+]
+
+ALL = [*TWINS, *KERNELS, *TRANSACTIONS]
 """All wrong checkers."""
