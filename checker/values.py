@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -73,6 +74,8 @@ class Values:
         self._pair_codes: dict[int, int] = {}
         self._objects: list[Any] = [None]
         self._packed = bytearray(1)
+        # Longer lists, such as the steps of transactions, are kept as bytes, which take a quarter of the lists' memory.
+        self._list_codes: dict[bytes, int] = {}
         self._others: dict[int, tuple[int, int]] = {}
         self._nested: list[int] = []
         self._pairs: tuple[Integers, Integers] | None = None
@@ -82,7 +85,10 @@ class Values:
 
     def __getitem__(self, code: int) -> Any:
         value = self._objects[code]
-        return [self._objects[value >> _HALF], self._objects[value & _LOW]] if self._packed[code] else value
+        packed = self._packed[code]
+        if packed == _AS_PAIR:
+            return [self._objects[value >> _HALF], self._objects[value & _LOW]]
+        return _unpack(value) if packed == _AS_BYTES else value
 
     def code(self, value: Any) -> int:
         """The code of a value, a new one if it never came before. Raises `TypeError` for what can't be hashed."""
@@ -94,6 +100,11 @@ class Values:
             number = self.code(value[0]) << _HALF | self.code(value[1])
             code = self._pair_codes.get(number)
             return self._new_pair(number, value) if code is None else code
+        if kind is list or kind is tuple:
+            key = _bytes_of(value)
+            if key is not None:
+                code = self._list_codes.get(key)
+                return self._new_list(key, value) if code is None else code
         frozen = freeze(value)
         code = self._codes.get(frozen)
         return self._new(frozen, value) if code is None else code
@@ -103,6 +114,9 @@ class Values:
         if isinstance(value, list | tuple) and len(value) == 2 and _is_single(value[0]) and _is_single(value[1]):
             first, second = self.find(value[0]), self.find(value[1])
             return None if first is None or second is None else self._pair_codes.get(first << _HALF | second)
+        key = _bytes_of(value) if isinstance(value, list | tuple) else None
+        if key is not None:
+            return self._list_codes.get(key)
         return self._codes.get(freeze(value))
 
     def frozen(self, code: int) -> Hashable:
@@ -119,11 +133,11 @@ class Values:
         while self._nested:
             nested, self._nested = self._nested, []
             for code in nested:
-                one, other = self._objects[code]
+                one, other = self[code]
                 self._others[code] = self.code(one), self.code(other)
         first = np.full(len(self), -1, dtype=np.int64)
         second = first.copy()
-        codes = np.flatnonzero(np.frombuffer(self._packed, dtype=np.uint8))
+        codes = np.flatnonzero(np.frombuffer(self._packed, dtype=np.uint8) == _AS_PAIR)
         numbers = np.fromiter((self._objects[code] for code in codes.tolist()), dtype=np.int64, count=len(codes))
         first[codes] = numbers >> _HALF
         second[codes] = numbers & _LOW
@@ -144,14 +158,61 @@ class Values:
         code = self._pair_codes[number] = len(self._objects)
         packed = isinstance(value, list) and not any(isinstance(item, Truth) for item in value)
         self._objects.append(number if packed else value)
-        self._packed.append(packed)
+        self._packed.append(_AS_PAIR if packed else _AS_IT_IS)
         if not packed:
             self._nested.append(code)
+        return code
+
+    def _new_list(self, key: bytes, value: Any) -> int:
+        code = self._list_codes[key] = len(self._objects)
+        packed = isinstance(value, list) and _is_plain(value)
+        self._objects.append(key if packed else value)
+        self._packed.append(_AS_BYTES if packed else _AS_IT_IS)
+        if len(value) == 2:
+            self._nested.append(code)  # lists in lists wait until somebody asks: steps of transactions are many
         return code
 
 
 _HALF = 32
 _LOW = (1 << _HALF) - 1
+_AS_IT_IS, _AS_PAIR, _AS_BYTES = range(3)
+_PLAIN = frozenset({int, str, bool, type(None)})
+_PLAIN_OR_LIST = _PLAIN | {list}
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def _is_plain(value: list[Any]) -> bool:
+    """Whether a list holds numbers, strings, booleans, nothing, and lists of these: what bytes give back as it was."""
+    kinds = set(map(type, value))
+    if kinds <= _PLAIN:
+        return True
+    return kinds <= _PLAIN_OR_LIST and all(_is_plain(item) for item in value if type(item) is list)
+
+
+def _bytes_of(value: Sequence[Any]) -> bytes | None:
+    """The same bytes for two lists if and only if they are equal when frozen; None for what has no such bytes."""
+    try:
+        return _pack(value if type(value) is list and _is_plain(value) else _canonical(value))
+    except (
+        TypeError,
+        OverflowError,
+        UnicodeEncodeError,
+    ):  # maps and sets, whole numbers beyond 64 bits, half a character
+        return None
+
+
+def _canonical(value: Any) -> Any:
+    """A value in the one form that all its equals have. Raises `TypeError` for maps, sets and what is nothing of JSON."""
+    if isinstance(value, Truth):
+        return value is Truth.TRUE
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value == value // 1:
+        return int(value)  # 1.0 equals 1
+    if isinstance(value, bool | str | int | float | None) and value == value:  # noqa: PLR0124 - NaN has no equal
+        return value
+    raise TypeError
 
 
 def _is_single(value: Any) -> bool:

@@ -106,14 +106,17 @@ def read(source: Source, format_name: str | None = None, *, allow_torn_tail: boo
     if format_name is not None and format_name not in FORMATS:
         raise HistoryError(f"unknown format {format_name!r}, expected one of {', '.join(FORMATS)}")
     chosen = FORMATS[format_name or format_of(source)]
-    if chosen.whole is not None:
-        return chosen.whole(source)
-    if chosen.quick is not None:
-        try:
-            return History.of_columns(chosen.quick(source))
-        except DoubtfulError:
-            pass
-    return read_generally(source, chosen, allow_torn_tail=allow_torn_tail)
+    try:
+        if chosen.whole is not None:
+            return chosen.whole(source)
+        if chosen.quick is not None:
+            try:
+                return History.of_columns(chosen.quick(source))
+            except DoubtfulError:
+                pass
+        return read_generally(source, chosen, allow_torn_tail=allow_torn_tail)
+    except RecursionError:
+        raise HistoryError("a value that can't be read: lists in lists, too deep") from None
 
 
 def format_of(source: Source) -> str:

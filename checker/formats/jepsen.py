@@ -12,7 +12,7 @@ from msgspec import UNSET
 from checker.columns import Columns
 from checker.formats.edn import EdnError, read_forms, written
 from checker.formats.quick import DoubtfulError, Event, QuickPairing
-from checker.formats.reading import Numbered, TornError, is_transaction
+from checker.formats.reading import Numbered, TornError, is_transaction, numbered_lines
 from checker.formats.source import Source
 from checker.formats.writing import events_of, keys_as_pairs, losses, with_step_names
 from checker.history import FAIL, INFO, INVOKE, NEMESIS, History, HistoryError
@@ -33,12 +33,11 @@ def edn_events(text: str) -> Numbered:
 
 def log_events(text: str) -> Numbered:
     """Log lines such as `INFO  jepsen.util - 0 :invoke :read nil`; other lines of the log are passed over."""
-    lines = text.split("\n")
     found = False
-    for number, line in enumerate(lines, 1):
+    for number, line, last in numbered_lines(text):
         match = _LOG_LINE.match(line)
         if match is None or not match["process"].isdigit():
-            if number == len(lines) and line and LOG_START.match(line):
+            if last and LOG_START.match(line):
                 raise TornError(number, f"expected a whole log line, this is {line[:40]!r}")
             continue
         parts = match["rest"].split(None, 2)
@@ -46,7 +45,7 @@ def log_events(text: str) -> Numbered:
             ((_, value),) = read_forms(f"[{parts[2]}]")
         except (EdnError, IndexError, ValueError):
             what = f"expected ':type :f value' after the process, this is {match['rest'][:40]!r}"
-            if number == len(lines):
+            if last:
                 raise TornError(number, what) from None
             raise HistoryError(what, number) from None
         found = True
@@ -73,6 +72,9 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _TOKENS = re.compile(rf"[\[\]]|{_WORD}")
 _SIMPLE = re.compile(rf'"[^"\\]*"|{_WORD}')
 _WORDS = {"nil": None, "true": True, "false": False}
+_CLOSING = {"[": "]", "(": ")"}
+_NOTHING_MORE = "\n"
+"""What no line ends with: the vector is closed, and a line after it is for the general reader."""
 _TAG = "#jepsen.history.Op"
 _NAMES = ("node", "op", "workload")
 _NEVER_SEEN = object()
@@ -82,10 +84,14 @@ _KNOWN_TEXTS = 1 << 14
 
 
 def quick(source: Source) -> Columns:
-    """The columns of a usual history, one map a line. Raises `DoubtfulError` where the general reader has to look."""
+    """The columns of a usual history: one map a line, alone or in one vector or list.
+
+    Raises `DoubtfulError` where the general reader has to look.
+    """
     pairing = QuickPairing()
     reader = _LineReader()
-    first = 1
+    awaited = ""  # what closes the vector or list that began in the first line
+    first, begun = 1, False
     for block in source.blocks():
         try:
             lines = block.decode().split("\n")
@@ -95,12 +101,26 @@ def quick(source: Source) -> Columns:
             raise DoubtfulError
         events, numbers = [], []
         for number, line in enumerate(lines, first):
-            text = line.strip().removeprefix(_TAG)
-            if text and text[0] != ";":
-                events.append(reader.event(text))
+            text = line.strip()
+            if not text or text[0] == ";":
+                continue
+            if not begun:
+                begun = True
+                awaited = _CLOSING.get(text[0], "")
+                text = text[1:] if awaited else text
+            if awaited:
+                text = text.rstrip(" ,")
+                if text.endswith(awaited):
+                    awaited, text = _NOTHING_MORE, text[:-1].rstrip(" ,")
+                elif awaited == _NOTHING_MORE:
+                    raise DoubtfulError
+            if text or not awaited:
+                events.append(reader.event(text.strip().removeprefix(_TAG)))
                 numbers.append(number)
         pairing.take(events, numbers)
         first += len(lines) - 1
+    if awaited not in {"", _NOTHING_MORE}:
+        raise DoubtfulError
     return pairing.finish()
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from checker.columns import Columns
 from checker.formats.quick import DoubtfulError, Event, QuickPairing
-from checker.formats.reading import Numbered, TornError
+from checker.formats.reading import Numbered, TornError, numbered_lines
 from checker.formats.source import Source
 from checker.formats.writing import events_of, require_json
 from checker.history import History, HistoryError
@@ -17,15 +17,14 @@ from checker.history import History, HistoryError
 
 def events(text: str) -> Numbered:
     """The events of a text, each with its line. Raises `HistoryError`, or `TornError` where the last line is no whole one."""
-    lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
+    for number, line, last in numbered_lines(text):
         if not line.strip():
             continue
         try:
             yield number, json.loads(line, parse_constant=as_edn)
         except ValueError as error:
             what = f"expected one JSON object a line, this is {line[:40]!r} ({error})"
-            if number == len(lines):  # the last line, without its end
+            if last:
                 raise TornError(number, what) from None
             raise HistoryError(what, number) from None
 
@@ -41,6 +40,8 @@ def quick(source: Source) -> Columns:
     pairing = QuickPairing()
     line = 1
     for block in source.blocks():
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
         lines = block.count(b"\n") + (not block.endswith(b"\n"))
         pairing.take(_decoded(block, lines, decoder), range(line, line + lines))
         line += lines

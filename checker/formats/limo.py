@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, BinaryIO
 
-from checker.formats.reading import Numbered
+from checker.formats.reading import Numbered, numbered_lines
 from checker.formats.writing import events_of, losses
 from checker.history import FAIL, INFO, INVOKE, History, HistoryError
 
@@ -24,7 +24,7 @@ def events(text: str) -> Numbered:
     `call pop(5)`, that is its answer. Raises `HistoryError`.
     """
     taken: dict[int, tuple[str, Any]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line, _ in numbered_lines(text):
         stripped = line.strip()
         if not stripped or stripped.startswith(("#", "%")):
             continue

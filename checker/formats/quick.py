@@ -205,8 +205,10 @@ def asks_for_keys(columns: Columns) -> bool:
     read = columns.f == columns.place_of("read")
     if not read.any():
         return False
-    first, second = columns.values.pairs()
     asked = columns.value[read]
+    if not asked.all():
+        return False
+    first, second = columns.values.pairs()
     return bool(np.all((first[asked] >= 0) & (second[asked] == NOTHING_CODE)))
 
 

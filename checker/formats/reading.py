@@ -17,6 +17,19 @@ class TornError(Exception):
         self.line = line
 
 
+def numbered_lines(text: str) -> Iterator[tuple[int, str, bool]]:
+    """The lines of a text, each with its number and whether it is the last one, which lacks its end.
+
+    One after the other: a list of all lines of a long text would take more memory than the history.
+    """
+    start = number = 0
+    while (end := text.find("\n", start)) >= 0:
+        number += 1
+        yield number, text[start:end], False
+        start = end + 1
+    yield number + 1, text[start:], True
+
+
 def is_transaction(value: Any) -> bool:
     """Whether a value is a list of steps such as [:append 1 2] or ["r", 3, null]."""
     return isinstance(value, list) and all(

@@ -21,6 +21,9 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=1), inner)),
     max_leaves=6,
 )
+NUMERIC = st.lists(
+    st.sampled_from([1, 1.0, True, 0, -0.0, 0.5, 1 << 70, float(1 << 70), "1", [1], (1,), [1.0, 2]]), max_size=3
+)
 NUMBERS = st.one_of(st.none(), st.integers(-2, 2), st.sampled_from([1 << 70, -(1 << 70)]))
 OPERATIONS = st.builds(
     Op,
@@ -62,7 +65,7 @@ def test_columns_give_back_the_operations_that_they_were_made_of(operations: lis
 
 
 @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])  # machines are slow at times
-@given(st.lists(VALUES, max_size=8))
+@given(st.lists(st.one_of(VALUES, NUMERIC), max_size=8))
 def test_values_share_a_code_if_and_only_if_they_are_the_same(values: list[Any]) -> None:
     table = Values()
     codes = [table.code(value) for value in values]

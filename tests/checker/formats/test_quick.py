@@ -127,9 +127,9 @@ def test_json_lines_are_read_alike(events: list[dict[str, Any]], end: str) -> No
 
 
 @SLOWLY
-@given(histories(), st.sampled_from(["\n", "\n\n; end", "\n]", "}"]))
-def test_edn_is_read_alike(events: list[dict[str, Any]], end: str) -> None:
-    agree("\n".join(map(edn_line, events)) + end, "edn")
+@given(histories(), st.sampled_from(["\n", "\n\n; end", "\n]", "}", "]", ")"]), st.sampled_from(["", "[", "("]))
+def test_edn_is_read_alike(events: list[dict[str, Any]], end: str, begin: str) -> None:
+    agree(begin + "\n".join(map(edn_line, events)) + end, "edn")
 
 
 def usual(count: int) -> list[dict[str, Any]]:
@@ -153,6 +153,10 @@ def test_usual_histories_are_read_quickly(name: str, line: Any, monkeypatch: pyt
     events = usual(50)
     assert agree("\n".join(map(line, events)) + "\n", name)
     assert agree("\ufeff" + "\n".join(map(line, events)), name)
+    if name == "edn":
+        assert agree("[" + ",\n".join(map(line, events)) + "]\n", name)
+        assert agree("; so\n(" + "\n #jepsen.history.Op".join(map(line, events)) + "\n)", name)
+    assert agree("\r\n".join(map(line, events)), name)
     given_more = [
         {**event, "error": [":timeout", "late"], "node": "n1"} if n % 9 == 1 else event
         for n, event in enumerate(events)
@@ -198,6 +202,9 @@ def test_what_is_not_one_object_a_line_is_left_to_the_general_reader(lines: str)
         "{:type :invoke, :process 0, :f :read, :value }",
         "{:type :invoke, :process 0, :f :read, :value 1 :f :write}",
         "[{:type :invoke, :process 0, :f :read}]",
+        "[{:type :invoke, :process 0, :f :read}",
+        "({:type :invoke, :process 0, :f :read}]",
+        "[{:type :invoke, :process 0, :f :read} {:type :info, :process 0}",
         "{:type :invoke, :process 0, :f :read, :value 08x\0}",
         '{:type :invoke, :process 0, :f :read, :value #inst "2020" 1}',
     ],
