@@ -26,7 +26,7 @@ from checker.history import Op
 from checker.models.base import Model
 from checker.search import depth, reductions, sweep
 from checker.search.problem import Problem
-from checker.verdict import GaveUp, Invalid, Outcome
+from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 Ways = Iterator[tuple[str, Callable[[], Outcome]]]
 """Names of ways with what they do, in order."""
@@ -46,6 +46,9 @@ class Compiled(Protocol):
     def has_unanswered(self) -> bool: ...
     def zones(self) -> Outcome: ...
     def depth_first(self, meter: Meter, limit: int, *, oldest_first: bool = False) -> Outcome: ...
+    def sweep(self, meter: Meter, limit: int) -> Outcome: ...
+    def beam(self, meter: Meter, width: int) -> Valid | GaveUp: ...
+    def relaxed(self, meter: Meter, limit: int) -> Invalid | GaveUp: ...
 
 
 class Answer(NamedTuple):
@@ -97,7 +100,7 @@ def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The order that measured best: what may soon say valid, what may soon say invalid, then each with more room."""
     compiled = _compiled(problem, witness=witness)
     if compiled is not None:
-        yield from _thorough_compiled(compiled, problem, meter)
+        yield from _thorough_compiled(compiled, meter)
         return
     settled = _settled(problem)
     if isinstance(settled, Invalid):
@@ -116,22 +119,23 @@ def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     yield "sweep", lambda: sweep.exact(settled, meter, 1 << 22)
 
 
-def _thorough_compiled(compiled: Compiled, problem: Problem, meter: Meter) -> Ways:
-    """The same with compiled searches, whose nodes cost a hundredth."""
+def _thorough_compiled(compiled: Compiled, meter: Meter) -> Ways:
+    """The same with compiled searches, whose steps cost a hundredth."""
     refuted = compiled.refuted
     if refuted is not None:
         yield "settling", lambda: refuted
         return
     few = max(1 << 17, 8 * len(compiled))
     yield "depth first", lambda: compiled.depth_first(meter, few, oldest_first=True)
-    settled = _settled(problem)
-    assert isinstance(settled, Problem)
     if compiled.has_unanswered:
-        yield "relaxed sweep", lambda: sweep.relaxed(settled, meter, 1 << 9)
-        yield "beam of 32", lambda: sweep.beam(settled, meter, 32)
-    yield "depth first", lambda: compiled.depth_first(meter, 4 * few)
-    yield "sweep", lambda: sweep.exact(settled, meter, 1 << 16)
+        yield "relaxed sweep", lambda: compiled.relaxed(meter, 1 << 14)
+        yield "beam of 32", lambda: compiled.beam(meter, 32)
+        yield "beam of 256", lambda: compiled.beam(meter, 256)
+    yield "sweep", lambda: compiled.sweep(meter, 1 << 14)
+    yield "depth first", lambda: compiled.depth_first(meter, max(1 << 22, 4 * few))
+    yield "sweep", lambda: compiled.sweep(meter, 1 << 20)
     yield "depth first", lambda: compiled.depth_first(meter, 1 << 26, oldest_first=True)
+    yield "sweep", lambda: compiled.sweep(meter, 1 << 24)
 
 
 def refutation(problem: Problem, meter: Meter) -> Ways:

@@ -11,7 +11,7 @@ import sys
 
 from checker.budget import Budget, Meter
 from checker.models.registers import Register
-from checker.search import kernels
+from checker.search import compiled_sweep, kernels
 from checker.search.compiled import Search
 from checker.search.problem import Problem
 from checker.transactions import build as transactions
@@ -22,6 +22,8 @@ def build() -> None:
     search = Search(Problem(Register(), ()), witness=True)
     search.zones()
     search.depth_first(Meter(Budget()), 1)
+    search.sweep(Meter(Budget()), 1)
+    compiled_sweep.CompiledSweep(search.arrays, None, Meter(Budget()), 1, witness=True).collect()
     transactions.build()
 
 

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from checker.budget import Meter
 from checker.fast import compiled_zones
 from checker.history import Op
-from checker.search import arrays, compiled_depth, settling
+from checker.search import arrays, compiled_depth, compiled_sweep, settling
 from checker.search.arrays import Arrays, Int64, Ordered, Refuted, Table
 from checker.search.learning import learn
 from checker.search.problem import NEVER, Problem, Transitions
 from checker.selections import Selected
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
+
+_RELAXED_WITH_TABLE = 1 << 9
+"""Appends that never run out make states without end, each of which is asked of the model."""
 
 
 class Search:
@@ -57,11 +60,30 @@ class Search:
             )
         )
 
+    def sweep(self, meter: Meter, limit: int) -> Outcome:
+        """Exact, up to so many configurations at one event; of what is invalid it names the first impossible operation."""
+        return self._told(compiled_sweep.exact(self.arrays, self._table, meter, limit, witness=self._witness))
+
+    def beam(self, meter: Meter, width: int) -> Valid | GaveUp:
+        """A sweep that keeps so many configurations: it can only prove that there is an order."""
+        said = compiled_sweep.beam(self.arrays, self._table, meter, width, witness=self._witness)
+        return said if isinstance(said, GaveUp) else self._ordered(said)
+
+    def relaxed(self, meter: Meter, limit: int) -> Invalid | GaveUp:
+        """A sweep in which unanswered operations never run out: it can only prove that there is no order."""
+        if not self.arrays.assignment:
+            limit = min(limit, _RELAXED_WITH_TABLE)
+        said = compiled_sweep.relaxed(self.arrays, self._table, meter, limit)
+        return said if isinstance(said, GaveUp) else Invalid()
+
     def _told(self, said: Ordered | Refuted | GaveUp) -> Outcome:
         if isinstance(said, GaveUp):
             return said
         if isinstance(said, Refuted):
             return Invalid(self._named(self.arrays.rows[list(said.evidence)]))
+        return self._ordered(said)
+
+    def _ordered(self, said: Ordered) -> Valid:
         return Valid(() if said.order is None else self._named(self.arrays.rows[said.order]))
 
 

@@ -25,7 +25,7 @@ from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import arrays, compiled_depth, learning, reductions, settling
+from checker.search import arrays, compiled_depth, compiled_sweep, learning, reductions, settling
 from checker.search.arrays import Arrays, Ordered, Refuted
 from checker.search.compiled import Search
 from checker.search.problem import Problem
@@ -55,6 +55,7 @@ def _searched(form: Arrays, problem: Problem, name: str) -> dict[str, Ordered | 
     for oldest_first in (False, True):
         way = f"{name}depth first, oldest first: {oldest_first}"
         said[way] = compiled_depth.search(form, table, meter(), 1 << 12, oldest_first=oldest_first, witness=True)
+    said[f"{name}sweep"] = compiled_sweep.exact(form, table, meter(), 1 << 12, witness=True)
     if form.assignment:
         said |= {way: _of_all(outcome, form) for way, outcome in said.items()}
     return said
