@@ -6,7 +6,7 @@ How one object is decided is told in `ways.py`, how an invalid one is explained 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from checker import parts, ways, workers
@@ -18,11 +18,13 @@ from checker.parts import Finding, Part
 from checker.reasons import explain
 from checker.replay import replay
 from checker.selections import by_object
-from checker.verdict import INVALID, UNKNOWN, GaveUp, Invalid, Valid, Verdict, worst
+from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Valid, Verdict, worst
 
 _EXPLAIN_SECONDS = 2.0
 """How long a check that was interrupted may still explain what it proved."""
 _MOST = 1 << 62
+_HELP = "; fewer clients for each key, values that are used once, and fewer unanswered operations would help"
+"""What makes searches short: few operations at once, and answers that one operation alone explains."""
 
 
 class Progress(NamedTuple):
@@ -49,13 +51,15 @@ def check(
     *,
     workers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    witness: bool = False,
 ) -> Verdict:
     """Decides whether the history is linearizable to the model: valid, invalid with evidence, or unknown with a reason.
 
     Quick ways are tried on every object first, each with its share, so that no hard one takes the budget from the others;
     the hard ones then share what is left, unless a violation is proved already. `workers` is how many processes may try
     objects at once: None is one for each core where that is safe, 1 is this process alone. The verdict does not depend on
-    it. `progress` is called now and then. Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
+    it. `progress` is called now and then. With `witness` a valid
+    verdict has an order that shows it, searched anew and replayed (not for transactions). Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
     """
     asked, history = history, as_read(history, model)
     require_known(history, model)
@@ -81,6 +85,11 @@ def check(
     verdict = _summary(history, model, todo)
     verdict.warnings = [] if history is asked else history.warnings
     _explain(verdict, model, todo, meter)
+    if witness and verdict.verdict == VALID:
+        orders = _orders(model, {part.key: part.operations for part in todo}, meter)
+        verdict.witness = [
+            {"key": key, "order": [op.as_dict() for op in order]} for key, order in (orders or {}).items()
+        ]
     verdict.seconds = round(meter.elapsed(), 6)
     return verdict
 
@@ -95,8 +104,14 @@ def witness(history: History, model: Model, budget: Budget | None = None) -> dic
     if model.judge(history, meter) is not None:
         return None
     model = model.prepared(history)
+    return _orders(model, by_object(history, model), meter)
+
+
+def _orders(
+    model: Model, objects: Mapping[Hashable, Sequence[Op]], meter: Meter
+) -> dict[Hashable, tuple[Op, ...]] | None:
     orders: dict[Hashable, tuple[Op, ...]] = {}
-    for key, operations in by_object(history, model).items():
+    for key, operations in objects.items():
         outcome = ways.decide(model, operations, meter)
         if not isinstance(outcome, Valid):
             return None
@@ -229,7 +244,7 @@ def _summary(history: History, model: Model, todo: Sequence[Part]) -> Verdict:
     if word == UNKNOWN:
         where = "" if decisive[0].key is None else f"key {show(decisive[0].key)}, "
         more = f"; {len(decisive) - 1} more keys are undecided" if len(decisive) > 1 else ""
-        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].reason}{more}"
+        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].reason}{more}{_HELP}"
     return Verdict(
         verdict=word,
         reason=reason,

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from checker.history import Op
+from checker.reasons import graphs
 
 VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
 _WORST_FIRST = (INVALID, UNKNOWN, VALID)
@@ -47,7 +48,9 @@ class Verdict(msgspec.Struct, kw_only=True):
     `verdict` is valid, invalid or unknown. On invalid: `key`, the `first_impossible` operation, the longest linearizable
     `prefix` (its last operations, each with the state after it; all in all `prefix_length`), the `possible_states` that it
     could have met (all of them if `possible_states_complete`), the `core` (a small set of operations that is impossible by
-    itself; `taken_as`: which part of what is known of each is needed, `core_from`: beginning in which state) and an `explanation` in plain English, and which weaker `promises` were kept all the same (`promises.judge`). `per_key` has one row a key; `warnings` tell what was done to the file.
+    itself; `taken_as`: how much of what is known of each is needed, `core_from`: beginning in which state), an `explanation`
+    in plain English, and which weaker `promises` were kept all the same (`promises.judge`). On valid, if it was asked for:
+    the `witness`, for each key an order that shows it. `per_key` has one row a key; `warnings` tell what was done to the file.
     """
 
     verdict: str
@@ -66,6 +69,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     core_from: str = ""
     explanation: str = ""
     promises: dict[str, Any] = {}
+    witness: list[dict[str, Any]] = []
     per_key: list[dict[str, Any]] = []
     anomalies: dict[str, Any] = {}
     consistency: dict[str, Any] = {}
@@ -75,6 +79,10 @@ class Verdict(msgspec.Struct, kw_only=True):
         """The verdict as a map of JSON values."""
         result: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str, str_keys=True)
         return result
+
+    def graph(self) -> Any:
+        """The core as a `networkx.MultiDiGraph`: see `reasons.graphs.graph`. Raises ImportError without networkx."""
+        return graphs.graph(self.core)
 
 
 def worst(verdicts: Iterable[str]) -> str:

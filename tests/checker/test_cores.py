@@ -153,6 +153,33 @@ def test_a_core_that_has_an_order_is_thrown_away(monkeypatch: pytest.MonkeyPatch
     assert (verdict.verdict, verdict.core) == ("invalid", [])
 
 
+def test_the_graph_of_a_core_has_its_order_in_time_and_what_values_force() -> None:
+    """Issue: "Networkx graph of the core's real-time order and forced order"."""
+    operations = [
+        Op(process=0, f="write", value=1, type=OK, invoked=0, returned=1),
+        Op(process=0, f="write", value=2, type=OK, invoked=2, returned=3),
+        Op(process=1, f="read", result=1, type=OK, invoked=4, returned=5),
+    ]
+    verdict = check(History([simulate.stamped(op) for op in operations]), Register())
+    made = verdict.graph()
+    edges = {(one, other, kind) for one, other, kind in made.edges(data="kind")}
+    assert edges == {(0, 1, "real time"), (1, 2, "real time"), (0, 2, "forced")}
+    assert made.nodes[2]["f"] == "read"
+
+
+def test_a_witness_comes_on_request_and_is_replayed_before() -> None:
+    """Issue: "witness order (on valid, on request, verified by replay against the model)"."""
+    made = simulate.register_history(Random(3), operations=60, clients=4, keys=2)
+    history = History([simulate.stamped(op) for op in made])
+    assert check(history, Register()).witness == []
+    verdict = check(history, Register(), witness=True)
+    assert {row["key"] for row in verdict.witness} == {"k0", "k1"}
+    by_index = {op.invoke_index: op for op in history}
+    for row in verdict.witness:
+        order = [by_index[op["invoke_index"]] for op in row["order"]]
+        assert referee.replay(Register(), [op for op in history if op.key == row["key"]], order) == ""
+
+
 EDGES: dict[str, list[Op]] = {
     "empty": [],
     "only unanswered": [Op(process=n, f="write", value=n, type=INFO, invoked=n) for n in range(3)],
