@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from checker.budget import Meter
 from checker.transactions import kernels
 from checker.transactions.findings import Example, Findings
 from checker.transactions.loops import run
@@ -72,9 +73,9 @@ class Versions:
         return found
 
 
-def infer(table: Table) -> Findings:
-    """The dependencies and the anomalies without a cycle of a history of appends."""
-    findings = Findings(table)
+def infer(findings: Findings, meter: Meter) -> None:
+    """Fills in the dependencies and the anomalies without a cycle of a history of appends. Raises `OutOfBudgetError`."""
+    table = findings.table
     versions = Versions(table)
     findings.position = versions.position
     if versions.twice[0] >= 0:
@@ -85,16 +86,17 @@ def infer(table: Table) -> Findings:
             f"{first.process} and by process {second.process}, so reads do not tell whose append they saw"
         )
     suspects = np.flatnonzero((table.kind == READ) & ~versions.sound[table.key])
+    meter.spend(1 + len(table.kind) // 64)
     final = _look_inside(findings, versions)
     if not findings.unclear:
         _commit_what_was_read(findings, versions, suspects)
-        _elements(findings, versions, suspects, final)
+        _elements(findings, versions, suspects, final, meter)
         _aborted(findings, versions)
         _intermediate(findings, versions, final)
+        meter.spend(1 + len(table.kind) // 64)
         _observed_edges(findings, versions)
         _edges_of_suspects(findings, versions, suspects)
         _unobserved_edges(findings, versions)
-    return findings
 
 
 def _commit_what_was_read(findings: Findings, versions: Versions, suspects: Ints) -> None:
@@ -182,13 +184,14 @@ def _lost(table: Table, ordered: Ints, again: Ints, based_on: Ints) -> Iterator[
         last = int(place)
 
 
-def _elements(findings: Findings, versions: Versions, suspects: Ints, final: Ints) -> None:
+def _elements(findings: Findings, versions: Versions, suspects: Ints, final: Ints, meter: Meter) -> None:
     """What reads of unsound keys contain, element by element: incompatible orders, duplicates, garbage, aborted appends."""
     table = findings.table
     torn = np.flatnonzero(versions.mismatch >= 0)
     findings.found("incompatible-order", len(torn), (_torn(versions, int(mop)) for mop in torn))
     for read in suspects:
         begin, size = int(table.start[read]), int(table.length[read])
+        meter.spend(1 + size)
         elements = table.elements[begin : begin + size]
         writers = versions.writes_of(np.full(size, table.key[read]), elements)
         mop = int(read)

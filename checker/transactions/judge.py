@@ -36,28 +36,38 @@ class Analysis:
 
 def analyse_appends(history: History, meter: Meter) -> Analysis:
     """Infers and searches a history of appends and reads of lists. Raises `HistoryError` on what is none."""
-    return _analyse(lists(history), appends.infer, meter)
+    return _analyse(history, lists, appends.infer, meter)
 
 
 def analyse_registers(history: History, meter: Meter, *, linearizable_keys: bool = False) -> Analysis:
     """Infers and searches a history of reads and writes of registers. Raises `HistoryError` on what is none."""
-    return _analyse(
-        register_table(history), lambda table: registers.infer(table, linearizable_keys=linearizable_keys), meter
-    )
+
+    def infer(findings: Findings, meter: Meter) -> None:
+        registers.infer(findings, meter, linearizable_keys=linearizable_keys)
+
+    return _analyse(history, register_table, infer, meter)
 
 
-def _analyse(table: Table, infer: Callable[[Table], Findings], meter: Meter) -> Analysis:
+def _analyse(
+    history: History,
+    flatten: Callable[[History, Meter], Table],
+    infer: Callable[[Findings, Meter], None],
+    meter: Meter,
+) -> Analysis:
     found = Cycles()
-    # A micro-operation is counted as a step; a dozen columns of them, and as many of edges, are held at once.
+    findings = Findings(Table(history.operations))
     try:
-        meter.spend(1 + len(table.kind), 8 * (len(table.elements) + 16 * len(table.kind)))
+        table = flatten(history, meter)
+        # A dozen columns of micro-operations, and as many of edges, are held at once.
+        meter.spend(1, 8 * (len(table.elements) + 16 * len(table.kind)))
+        findings = Findings(table)
+        infer(findings, meter)
     except OutOfBudgetError as error:
-        return Analysis(Findings(table), found, f"{error} before anything was inferred")
-    findings = infer(table)
+        return Analysis(findings, found, f"{error} before all was inferred")
     if findings.unclear:
         return Analysis(findings, found, findings.unclear)
     try:
-        meter.spend(1)
+        meter.spend(1 + len(table.kind) // 64)
         cycles.find(Graph(table, findings.edges), findings.committed, found, meter)
     except OutOfBudgetError as error:
         return Analysis(findings, found, f"{error} while cycles were searched")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from checker.budget import Meter
 from checker.transactions import kernels
 from checker.transactions.findings import Example, Findings
 from checker.transactions.graph import Edges, Graph
@@ -51,9 +52,9 @@ class _Reading:
         return self.last[self.owner[write], self.key[write]] == write
 
 
-def infer(table: Table, *, linearizable_keys: bool = False) -> Findings:
-    """The dependencies and the anomalies without a cycle of a history of registers."""
-    findings = Findings(table)
+def infer(findings: Findings, meter: Meter, *, linearizable_keys: bool = False) -> None:
+    """Fills in the dependencies and the anomalies without a cycle of a history of registers. Raises `OutOfBudgetError`."""
+    table = findings.table
     reading = _Reading(table)
     if reading.twice:
         one, other = reading.twice
@@ -68,12 +69,13 @@ def infer(table: Table, *, linearizable_keys: bool = False) -> Findings:
             findings.committed[reading.owner[write]] = True
     order, lost = _versions_of_transactions(findings, reading)
     if not findings.unclear:
+        meter.spend(1 + len(table.kind) // 8)
         _reads(findings, reading)
         findings.found("lost-update", sum(len(each) > 1 for each in lost.values()), _lost(reading, lost))
+        meter.spend(1 + len(table.kind) // 8)
         if linearizable_keys:
             _versions_in_real_time(findings, reading, order)
         _edges(findings, reading, order)
-    return findings
 
 
 def _versions_of_transactions(

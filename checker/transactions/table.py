@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from checker.budget import Meter
 from checker.history import FAIL, INFO, OK, History, HistoryError, Op, freeze
 from checker.models.base import show
 
@@ -171,26 +172,29 @@ class _Column:
         return np.concatenate(self._done)
 
 
-Walk = Callable[[Table, "_Numbers | _Interned", frozenset[str]], None]
+Walk = Callable[[Table, "_Numbers | _Interned", frozenset[str], Meter], None]
 
 
-def lists(history: History) -> Table:
-    """The table of a history of appends to lists and reads of whole lists. Raises `HistoryError` on what is none."""
-    return _table(history, _walk_lists, frozenset({"append", ":append"}))
+def lists(history: History, meter: Meter) -> Table:
+    """The table of a history of appends to lists and reads of whole lists.
+
+    Raises `HistoryError` on what is none, `OutOfBudgetError`.
+    """
+    return _table(history, _walk_lists, frozenset({"append", ":append"}), meter)
 
 
-def registers(history: History) -> Table:
-    """The table of a history of writes and reads of registers. Raises `HistoryError` on what is none."""
-    return _table(history, _walk_registers, frozenset({"w", ":w", "write", ":write"}))
+def registers(history: History, meter: Meter) -> Table:
+    """The table of a history of writes and reads of registers. Raises `HistoryError` on what is none, `OutOfBudgetError`."""
+    return _table(history, _walk_registers, frozenset({"w", ":w", "write", ":write"}), meter)
 
 
-def _table(history: History, walk: Walk, writes: frozenset[str]) -> Table:
+def _table(history: History, walk: Walk, writes: frozenset[str], meter: Meter) -> Table:
     try:
         table = Table(history.operations)
-        walk(table, _Numbers(), writes)
+        walk(table, _Numbers(), writes, meter)
     except _NotNumbersError:
         table = Table(history.operations)
-        walk(table, _Interned(), writes)
+        walk(table, _Interned(), writes, meter)
     return table
 
 
@@ -217,7 +221,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str]) -> None:
+def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str], meter: Meter) -> None:
     values, elements = _Column(coder), _Column(coder)
     counts, kinds, keys, lengths = [], bytearray(), [], []
     numbers: dict[Hashable, int] = {}
@@ -245,6 +249,7 @@ def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str
                 continue
             keys.append(numbers.setdefault(key if type(key) is int else freeze(key), len(numbers)))
         counts.append(len(kinds) - before)
+        meter.spend(1 + counts[-1])
         if len(elements.values) >= _CHUNK:
             elements.flush()
     table.length = np.array(lengths, np.int32)
@@ -257,7 +262,7 @@ def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str
     table.decoded = coder.decoded
 
 
-def _walk_registers(table: Table, coder: _Numbers | _Interned, writes: frozenset[str]) -> None:
+def _walk_registers(table: Table, coder: _Numbers | _Interned, writes: frozenset[str], meter: Meter) -> None:
     values = _Column(coder)
     counts, kinds, keys = [], bytearray(), []
     numbers: dict[Hashable, int] = {}
@@ -279,6 +284,7 @@ def _walk_registers(table: Table, coder: _Numbers | _Interned, writes: frozenset
             values.values.append(value)
             keys.append(numbers.setdefault(key if type(key) is int else freeze(key), len(numbers)))
         counts.append(len(kinds) - before)
+        meter.spend(1 + counts[-1])
     head.fill(table)
     _finish(table, counts, kinds, keys, values.array())
     table.keys = list(numbers)

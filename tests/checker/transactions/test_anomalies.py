@@ -149,6 +149,19 @@ def test_the_order_of_writes_that_nobody_read_is_told_by_real_time_only_where_ke
     assert set(verdict.anomalies) == {"cyclic-versions"}
 
 
+def test_what_was_proved_before_the_budget_ended_stays_proved() -> None:
+    """Unknown never hides an invalid: a read inside a transaction is found wrong before there is a graph."""
+    right = stores.run(Random(1), "strict", 400)
+    wrong = History([*right.operations, stores.op(stores.steps("az1 rz1 rz"), 100_000, 100_001)])
+    words = set()
+    for steps in range(1_200, 1_320, 10):
+        one, other = (check(each, make_model("list-append"), Budget(steps=steps)) for each in (right, wrong))
+        words.add((one.verdict, other.verdict))
+        assert other.anomalies.keys() <= {"internal"}
+    assert ("unknown", "invalid") in words
+    assert words <= {("unknown", "unknown"), ("unknown", "invalid"), ("valid", "invalid")}
+
+
 def test_a_budget_that_ends_leaves_the_verdict_unknown_with_its_reason() -> None:
     history = stores.run(Random(1), "strict", 200)
     for budget in (Budget(steps=10), Budget(bytes=1_000)):
