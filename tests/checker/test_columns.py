@@ -85,10 +85,16 @@ def test_values_share_a_code_if_and_only_if_they_are_the_same(values: list[Any])
             assert (first[code], second[code]) == (-1, -1)
 
 
-@pytest.mark.parametrize("one,other", [(["set", [1]], {1}), (["map", []], {}), (1, True), ("1", 1), (0, None)])
+ALIKE: list[tuple[Any, Any]] = [(["set", [1]], {1}), (["map", []], {}), (1, True), ("1", 1), (0, None)]
+# In Python -1 and -2 have one hash, so lists of them have, too.
+ALIKE += [([[-1]], [[-2]]), ([["append", "x", -1]], [["append", "x", -2]])]
+
+
+@pytest.mark.parametrize("one,other", ALIKE)
 def test_what_only_looks_alike_has_codes_of_its_own(one: Any, other: Any) -> None:
     table = Values()
     assert table.code(one) != table.code(other)
+    assert (table.code(one), table.code(other)) == (table.find(one), table.find(other))
     assert freeze(one) != freeze(other)
 
 

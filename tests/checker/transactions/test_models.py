@@ -26,7 +26,7 @@ def test_one_machine_and_dependencies_agree_on_lists(level: str) -> None:
     """Two ways that share nothing: a search for an order, and cycles of what was read."""
     random = Random(level)
     words = set()
-    for _ in range(40):
+    for _ in range(20):
         history = stores.run(random, level, transactions=10, clients=3, keys=2, unanswered=0.1)
         words.add(_ask(history, "list-append"))
         assert _ask(history, "txn") == _ask(history, "list-append")
