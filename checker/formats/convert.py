@@ -1,7 +1,12 @@
-"""Converts histories from one format into another, and says what the other one can't hold."""
+"""Converts histories from one format into another, and says what the other one can't hold.
+
+`python -m checker.formats.convert SOURCE TARGET` does so without the rest of the product.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import msgspec
@@ -71,3 +76,36 @@ def format_for(path: str | Path) -> str:
             f"the name {Path(path).name} does not tell a format: expected one that ends with {known}, or --to"
         )
     return suffixes[max(fitting, key=len)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Converts a file and returns the exit status: 0 converted, 2 usage, bad input, or what the target can't hold."""
+    parser = argparse.ArgumentParser(prog="python -m checker.formats.convert", description="Converts a history.")
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--from", dest="source_format", choices=list(FORMATS), help="default: found by content")
+    parser.add_argument("--to", choices=writable(), help="default: by the end of the target's name")
+    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
+    given = parser.parse_args(arguments)
+    try:
+        done = convert(given.source, given.target, given.source_format, given.to)
+    except OSError as error:
+        return _refused(f"cannot convert {given.source} to {given.target}: {error.filename}: {error.strerror}")
+    except HistoryError as error:
+        return _refused(f"{given.source}: {error}")
+    for warning in (*done.warnings, *done.lost):
+        print(f"{given.source}: {warning}", file=sys.stderr)
+    if given.json:
+        print(msgspec.json.encode(done).decode())
+    else:
+        print(f"{done.operations:,} operations from {done.source_format} to {done.target_format}: {given.target}")
+    return 0
+
+
+def _refused(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

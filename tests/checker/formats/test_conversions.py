@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulate import list_history
 
-from checker.formats.convert import Conversion, convert, format_for
+from checker.formats.convert import Conversion, convert, format_for, main
 from checker.formats.files import FORMATS, load, loads
 from checker.history import History, HistoryError
 
@@ -266,3 +266,19 @@ def test_a_frame_holds_what_the_history_holds() -> None:
     ):
         with pytest.raises(HistoryError, match=sentence):
             History.from_frame(broken)
+
+
+def test_the_checker_alone_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "h.edn", tmp_path / "h.json"
+    source.write_text(EDN)
+    assert main([str(source), str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["operations"] == 1
+    assert main([str(target), str(tmp_path / "log"), "--to", "jepsen-log"]) == 0
+    answered = capsys.readouterr()
+    assert "1 operations from json to jepsen-log" in answered.out
+    assert "jepsen-log does not hold times: 1 of 1 operations lose it" in answered.err
+    source.write_text(EDN.replace(":process 0", ":process", 1))
+    assert main([str(source), str(target)]) == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.startswith(f"{source}: line 1: ")

@@ -103,7 +103,11 @@ def test_porcupine_kv_logs_are_read() -> None:
         (JEPSEN_LOG.replace(":ok	:write	1", ":ok"), 4, "expected ':type :f value' after the process"),
         (OURS.replace('"k"', '"\\ud83d"'), 1, r"not text: half of a surrogate pair (\ud83d)"),
         ("[" * 100_000, 1, "can't be read"),
-        (OURS.replace('"value":1', '"value":' + "[" * 700 + "]" * 700), None, "can't be read: lists in lists, too deep"),
+        (
+            OURS.replace('"value":1', '"value":' + "[" * 700 + "]" * 700),
+            None,
+            "can't be read: lists in lists, too deep",
+        ),
         (OURS.replace('"value":1', '"value":' + "9" * 5000), 1, "expected one JSON object a line"),
         ("{:process " + "9" * 5000 + "}", 1, "can't be read"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -214,7 +216,7 @@ def test_edn_that_is_not_sure_to_be_one_map_a_line_is_left_to_the_general_reader
         jepsen.quick(Source(f"{line}\n{{:type :ok, :process 0, :f :read, :value 1}}\n".encode()))
 
 
-def test_long_loads_tell_how_far_they_are(tmp_path: Any) -> None:
+def test_long_loads_tell_how_far_they_are(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in usual(20_000)))
     told: list[Sequence[int]] = []
@@ -224,3 +226,19 @@ def test_long_loads_tell_how_far_they_are(tmp_path: Any) -> None:
     assert [each[0] for each in told] == sorted({each[0] for each in told})
     assert told[-1][0] == size
     assert len(told) > 1
+
+
+@pytest.mark.parametrize("line", [json.dumps, edn_line])
+def test_what_a_load_takes_does_not_grow_with_the_text(
+    line: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue: "peak memory with the history" is that of its columns; here the text is twenty times as long."""
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1 << 16)
+    path = tmp_path / "history"
+    path.write_text("".join(line({**event, "note": "x" * 2000}) + "\n" for event in usual(2000)))
+    tracemalloc.start()
+    history = load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(history) == 2000
+    assert peak < path.stat().st_size / 4
