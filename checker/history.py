@@ -224,6 +224,11 @@ class Operations(Sequence[Op]):
         self._columns = columns
         self._kept = kept
 
+    @property
+    def columns(self) -> Columns:
+        """The columns that they are made of."""
+        return self._columns
+
     def __len__(self) -> int:
         return len(self._columns)
 

@@ -6,14 +6,15 @@ infers and searches works on these arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from checker.budget import Meter
-from checker.history import FAIL, INFO, OK, History, HistoryError, Op, freeze
+from checker.columns import FAIL_CODE, INFO_CODE, OK_CODE
+from checker.history import FAIL, INFO, OK, History, HistoryError, Op, Operations, freeze
 from checker.models.base import show
 
 Ints: TypeAlias = npt.NDArray[np.signedinteger[Any]]
@@ -29,6 +30,7 @@ NIL = -(1 << 63)
 ABSENT = -1
 _CHUNK = 1 << 20
 _STATUS = {OK: COMMITTED, INFO: UNKNOWN, FAIL: ABORTED}
+_STATUS_OF_CODE = [code for _, code in sorted({OK_CODE: COMMITTED, INFO_CODE: UNKNOWN, FAIL_CODE: ABORTED}.items())]
 _READS = frozenset({"r", ":r", "read", ":read"})
 
 
@@ -131,28 +133,32 @@ class _Interned:
         return code
 
 
-class _Head:
-    """What is noted of each transaction as a whole."""
+def _fill_head(table: Table) -> None:
+    """Notes of each transaction as a whole what is known of it."""
+    operations = table.operations
+    if isinstance(operations, Operations):
+        columns = operations.columns
+        table.status = np.array(_STATUS_OF_CODE, np.int64)[columns.type]
+        table.invoked, table.returned, table.process = columns.invoked, columns.returned, columns.process
+    else:
+        numbers: dict[int | str, int] = {}
+        table.status = np.array([_STATUS[op.type] for op in operations], np.int64)
+        table.invoked = np.array([op.invoked for op in operations], np.int64)
+        table.returned = np.array([NEVER if op.returned is None else op.returned for op in operations], np.int64)
+        table.process = np.array([numbers.setdefault(op.process, len(numbers)) for op in operations], np.int64)
+    # An info completion says nothing about when the transaction took effect, and a failed one never did.
+    table.returned = np.where(table.status == COMMITTED, table.returned, NEVER)
 
-    def __init__(self) -> None:
-        self._status: list[int] = []
-        self._invoked: list[int] = []
-        self._returned: list[int] = []
-        self._process: list[int] = []
-        self._processes: dict[int | str, int] = {}
 
-    def take(self, op: Op) -> None:
-        self._status.append(_STATUS[op.type])
-        self._invoked.append(op.invoked)
-        # An info completion says nothing about when the transaction took effect, and a failed one never did.
-        self._returned.append(op.returned if op.type == OK and op.returned is not None else NEVER)
-        self._process.append(self._processes.setdefault(op.process, len(self._processes)))
-
-    def fill(self, table: Table) -> None:
-        table.status = np.array(self._status, np.int64)
-        table.invoked = np.array(self._invoked, np.int64)
-        table.returned = np.array(self._returned, np.int64)
-        table.process = np.array(self._process, np.int64)
+def _answers(operations: Sequence[Op]) -> Iterator[Any]:
+    """Each transaction as it was answered, or asked where it was not; of columns nothing else is made."""
+    if isinstance(operations, Operations):
+        columns = operations.columns
+        for code in np.where(columns.type == OK_CODE, columns.result, columns.value).tolist():
+            yield columns.values[code]
+    else:
+        for op in operations:
+            yield op.result if op.type == OK else op.value
 
 
 class _Column:
@@ -198,17 +204,19 @@ def _table(history: History, walk: Walk, writes: frozenset[str], meter: Meter) -
     return table
 
 
-def _asked(op: Op, known: frozenset[str]) -> Sequence[Any]:
-    """The micro-operations of a transaction as it was answered, or asked where it was not."""
-    asked = op.result if op.type == OK else op.value
+def _steps(table: Table, row: int, asked: Any, known: frozenset[str]) -> Sequence[Any]:
+    """The micro-operations of a transaction. Raises `HistoryError` on what is none."""
     if not isinstance(asked, list | tuple):
-        raise _refused(op, f"a transaction must be a list of micro-operations, this is {_short(asked)}")
+        problem = f"a transaction must be a list of micro-operations, this is {_short(asked)}"
+        raise _refused(table.operations[row], problem)
     for each in asked:
         if not isinstance(each, list | tuple) or len(each) != 3:
-            raise _refused(op, f"a micro-operation must be [function, key, value], this is {_short(each)}")
+            problem = f"a micro-operation must be [function, key, value], this is {_short(each)}"
+            raise _refused(table.operations[row], problem)
         if not isinstance(each[0], str) or each[0] not in known:
             names = ", ".join(sorted(name for name in known if name[0] != ":"))
-            raise _refused(op, f"unknown micro-operation {_short(each[0])}, expected one of {names}")
+            problem = f"unknown micro-operation {_short(each[0])}, expected one of {names}"
+            raise _refused(table.operations[row], problem)
     return asked
 
 
@@ -226,12 +234,11 @@ def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str
     counts, kinds, keys, lengths = [], bytearray(), [], []
     numbers: dict[Hashable, int] = {}
     known = writes | _READS
-    head = _Head()
-    for op in table.operations:
-        head.take(op)
+    _fill_head(table)
+    certain = (table.status == COMMITTED).tolist()
+    for row, (answered, asked) in enumerate(zip(certain, _answers(table.operations), strict=True)):
         before = len(kinds)
-        answered = op.type == OK
-        for function, key, value in _asked(op, known):
+        for function, key, value in _steps(table, row, asked, known):
             if function in writes:
                 kinds.append(WRITE)
                 values.values.append(value)
@@ -240,7 +247,7 @@ def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str
                 if value is None:
                     value = ()
                 elif not isinstance(value, list | tuple):
-                    raise _refused(op, f"a read of a list must give a list, this is {_short(value)}")
+                    raise _refused(table.operations[row], f"a read of a list must give a list, this is {_short(value)}")
                 kinds.append(READ)
                 values.values.append(None)
                 lengths.append(len(value))
@@ -256,7 +263,6 @@ def _walk_lists(table: Table, coder: _Numbers | _Interned, writes: frozenset[str
     table.elements = elements.array()
     ends = np.cumsum(np.maximum(table.length, 0), dtype=np.int64)
     table.start = ends - np.maximum(table.length, 0)
-    head.fill(table)
     _finish(table, counts, kinds, keys, values.array())
     table.keys = list(numbers)
     table.decoded = coder.decoded
@@ -267,15 +273,17 @@ def _walk_registers(table: Table, coder: _Numbers | _Interned, writes: frozenset
     counts, kinds, keys = [], bytearray(), []
     numbers: dict[Hashable, int] = {}
     known = writes | _READS
-    head = _Head()
-    for op in table.operations:
-        head.take(op)
+    _fill_head(table)
+    certain = (table.status == COMMITTED).tolist()
+    for row, (answered, asked) in enumerate(zip(certain, _answers(table.operations), strict=True)):
         before = len(kinds)
-        answered = op.type == OK
-        for function, key, value in _asked(op, known):
+        for function, key, value in _steps(table, row, asked, known):
             if function in writes:
                 if value is None:
-                    raise _refused(op, f"a write of nil to key {_short(key)}: it can't be told from the initial value")
+                    raise _refused(
+                        table.operations[row],
+                        f"a write of nil to key {_short(key)}: it can't be told from the initial value",
+                    )
                 kinds.append(WRITE)
             elif answered:
                 kinds.append(READ)
@@ -285,7 +293,6 @@ def _walk_registers(table: Table, coder: _Numbers | _Interned, writes: frozenset
             keys.append(numbers.setdefault(key if type(key) is int else freeze(key), len(numbers)))
         counts.append(len(kinds) - before)
         meter.spend(1 + counts[-1])
-    head.fill(table)
     _finish(table, counts, kinds, keys, values.array())
     table.keys = list(numbers)
     table.decoded = coder.decoded

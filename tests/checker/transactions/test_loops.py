@@ -32,6 +32,16 @@ def test_compiled_loops_find_what_plain_ones_find() -> None:
     assert {kind for counts in plain for kind in counts} >= {"valid", "invalid", "G-single", "G2-item"}
 
 
+def test_histories_of_columns_are_judged_as_those_of_operations() -> None:
+    """A loaded history is columns, one that was made by hand a list of operations."""
+    for history in _histories():
+        loaded = History.of_columns(history.columns)
+        assert check(loaded, make_model("list-append")).anomalies == check(history, make_model("list-append")).anomalies
+        as_registers = _as_registers(history)
+        one, other = History.of_columns(as_registers.columns), as_registers
+        assert check(one, make_model("rw-register")).anomalies == check(other, make_model("rw-register")).anomalies
+
+
 def test_what_a_build_compiles_is_all_that_checks_need() -> None:
     """Each loop is called with columns of one set of types: others would be compiled in silence, in the middle of a check."""
     build.build()
