@@ -138,6 +138,7 @@ class Checker:
 
     `Checker(model, budget)`: the budget's bytes bound what is kept (half of them the histories of objects, which are dropped
     when they outgrow it; then a violation is told in fewer words), its seconds and steps what `finish` may still search.
+    Operations that stand for several, such as drains of a queue, are refused: what they came to is known only afterwards.
     """
 
     def __init__(self, model: Model, budget: Budget | None = None) -> None:

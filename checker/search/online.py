@@ -5,6 +5,9 @@ operations happened and what they answered. So the sweep lags behind by as long 
 `sweep.exact` does, event by event. Of the past it keeps the frontier, the operations that are open, and the unanswered
 ones that some configuration has not used.
 
+Where an answer says more than that the operation happened (what a dequeue took), knowing it beforehand may show a
+contradiction a few events before the first prefix that is impossible by itself; the violation is the same.
+
 An operation that does not end would hold it up for ever. After a while it is taken for unanswered: it may happen at any time,
 with any answer, or never. Whatever becomes of it is one of these cases, so what is impossible then is impossible for good;
 but should it be answered or fail after all, the frontier holds too much, and the object is left to a check of the whole.

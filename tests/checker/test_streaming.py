@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
+import families
 import pytest
 import simulate
 
@@ -15,6 +16,21 @@ from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
+
+
+def _spans(draw: Random, count: int) -> list[tuple[int, int | None]]:
+    """Random places for so many operations of clients that overlap."""
+    places = list(range(2 * count))
+    opened: list[int] = []
+    found: dict[int, tuple[int, int | None]] = {}
+    for place in places:
+        if opened and (len(found) == count or draw.random() < 0.5):
+            number = opened.pop(draw.randrange(len(opened)))
+            found[number] = (found[number][0], None if draw.random() < 0.15 else place)
+        else:
+            opened.append(len(found))
+            found[len(found)] = (place, None)
+    return [found[number] for number in range(count)]
 
 
 def events_of(ops: Sequence[Op], draw: Random) -> list[dict[str, Any]]:
@@ -109,6 +125,39 @@ def test_lists_of_many_clients_stream_by_the_chain_of_their_reads(seed: int) -> 
     told, early = streamed(model, events)
     assert told.verdict == whole.verdict
     assert impossible(told) == impossible(whole)
+
+
+@pytest.mark.parametrize("name", families.SHAPES)
+def test_every_model_of_single_objects_is_followed(name: str) -> None:
+    model = make_model(name)
+    proved = 0
+    for seed in range(60):
+        draw = Random(seed)
+        shapes: list[families.Shape] = []
+        for number in range(draw.randint(1, 7)):
+            shapes.append(families.random_shape(draw, name, number + 1, shapes))
+        spans = _spans(draw, len(shapes))
+        events = events_of(simulate.placed(shapes, spans), draw)
+        whole = check(History.from_events(events), model, Budget(seconds=None), workers=1)
+        told, early = streamed(model, events)
+        assert told.verdict == whole.verdict, seed
+        assert impossible(told) == impossible(whole), seed
+        proved += early is not None
+    assert proved > 1
+
+
+def test_other_names_of_functions_are_understood() -> None:
+    events = [
+        {"process": 0, "type": kind, "f": f, "value": value}
+        for f, asked, answer in (("enqueue", 1, None), ("dequeue", None, 2))
+        for kind, value in (("invoke", asked), ("ok", answer))
+    ]
+    alias = next((other for other, own in make_model("queue").aliases.items() if own == "dequeue"), None)
+    assert alias is not None
+    renamed = [{**event, "f": "enqueue" if "enq" in str(event["f"]) else alias} for event in events]
+    told, early = streamed(make_model("queue"), renamed)
+    assert early is not None
+    assert told.verdict == "invalid"
 
 
 def endless(operations: int) -> Iterator[dict[str, Any]]:
