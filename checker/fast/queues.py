@@ -50,8 +50,12 @@ def decide(problem: Problem) -> Outcome:
     if isinstance(outcome, Invalid):
         return outcome
     outcome = _order(problem, _given(problem, found))
-    if isinstance(outcome, Valid) or not found.empties:
+    if isinstance(outcome, Valid):
         return outcome
+    if not found.empties:
+        return (
+            Invalid()
+        )  # too few unanswered dequeues for all: that two elements contradict each other says nothing alone
     return GaveUp("unanswered dequeues may have taken the elements that other dequeues did not find")
 
 

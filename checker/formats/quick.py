@@ -200,7 +200,8 @@ class QuickPairing:
 def asks_for_keys(columns: Columns) -> bool:
     """Whether values are [key value] pairs, as Jepsen's independent histories have them.
 
-    Known by its reads: every invocation of a read carries [key nil], where one of a single register carries nothing.
+    Known by its reads: every invocation of a read carries [key nil], where one of a single register carries nothing, and
+    every answer to one carries its key as well: where it does not, the pairs are values.
     """
     read = columns.f == columns.place_of("read")
     if not read.any():
@@ -209,7 +210,8 @@ def asks_for_keys(columns: Columns) -> bool:
     if not asked.all():
         return False
     first, second = columns.values.pairs()
-    return bool(np.all((first[asked] >= 0) & (second[asked] == NOTHING_CODE)))
+    answers = columns.result[read & (columns.type == OK_CODE)]
+    return bool(np.all((first[asked] >= 0) & (second[asked] == NOTHING_CODE)) and np.all(first[answers] >= 0))
 
 
 def _split_keys(columns: Columns) -> None:

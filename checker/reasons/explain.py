@@ -17,6 +17,7 @@ from checker.models.base import NOTHING, Model, State
 from checker.models.lists import AppendList
 from checker.models.registers import Register
 from checker.reasons import cores, phrases, types
+from checker.reasons import families as family_reasons
 from checker.reasons import lists as list_reasons
 from checker.reasons import registers as register_reasons
 from checker.reasons.breaks import Break, first_break
@@ -135,10 +136,12 @@ def _clipped(model: Model, state: State) -> str:
 def _finding(model: Model, first: Break, everything: Sequence[Op], meter: Meter) -> tuple[str, Core | None]:
     """Why, and the operations that show it: by an argument where the values allow one, else by a search."""
     found: register_reasons.Finding | None = None
-    if isinstance(model, Register):
+    if isinstance(model, Register) and not any(op.f == "append" for op in first.prefix):
         found = register_reasons.find(model, first.impossible, first.prefix, everything)
     elif isinstance(model, AppendList):
         found = list_reasons.find(model, first.impossible, first.prefix, everything)
+    else:
+        found = family_reasons.find(model, first.impossible, first.prefix, everything)
     core = None
     if found is not None and found.core:
         core = cores.argued(model, first, found.core, meter, anywhere=found.anywhere)
@@ -169,6 +172,8 @@ def _sentence(model: Model, first: Break, possible: Possible, because: str, core
     answered = phrases.answered(first.impossible)
     if isinstance(model, AppendList):
         return f"{answered}, but no order of the operations leaves that list: {because or _count(core)}."
+    if because and not isinstance(model, Register):
+        return f"{answered}, but {because}."
     middle = f"{answered}, but {_left(model, first.impossible, possible)}"
     if because:
         return f"{middle}: {because}."

@@ -45,9 +45,13 @@ def begun(op: Op) -> str:
 def answered(op: Op) -> str:
     """The operation and its answer as the beginning of a sentence."""
     where = f"process {op.process}" + ("" if op.key is None else f" of key {key(op)}")
-    if op.type == FAIL:
+    if op.type == FAIL and op.f == "cas":
         return f"Cas from {value(op.value[0])} to {value(op.value[1])} by {where} was refused {end(op)}, since it met {value(op.error[1])}"
-    if op.f in {"read", "get"}:
+    if op.f in {"dequeue", "pop"} and op.result is None:
+        return f"{op.f.capitalize()} by {where} found nothing {end(op)}"
+    if op.type == OK and isinstance(op.result, bool) and op.f in {"add", "remove", "contains"}:
+        return f"{action(op)[0].upper()}{action(op)[1:]} by {where} was answered {value(op.result)} {end(op)}"
+    if op.f in {"read", "get", "dequeue", "pop", "generate"}:
         return f"{op.f.capitalize()} by {where} returned {value(op.result)} {end(op)}"
     return (
         f"{action(op)[0].upper()}{action(op)[1:]} by {where} {'succeeded' if op.type == OK else 'was sent'} {end(op)}"

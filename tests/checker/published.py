@@ -26,6 +26,7 @@ MODEL_OF = {
     "cas-register(init nil; jepsen log)": "cas-register",
     "kv get/put/append per key (init empty string)": "kv",
     "register r/w unique values": "register",
+    "set": "grow-only-set",
 }
 """What a label calls a model, where `--model` has another name for it."""
 REFUSED = "refused"
