@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -13,7 +14,8 @@ import simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checker import Budget, History, Op, Verdict, check
+from checker import MODELS as CATALOG
+from checker import Budget, History, HistoryError, Op, Verdict, check, make_model
 from checker.history import INFO, OK
 from checker.models.base import Model
 from checker.models.lists import AppendList
@@ -201,3 +203,28 @@ def test_histories_at_the_edge_are_explained_without_a_warning(name: str) -> Non
     assert verdict.verdict == ("valid" if referee.linearizable(Register(), operations) else "invalid")
     assert not verdict.warnings
     assert bool(verdict.core) == (verdict.verdict == "invalid")
+
+
+def any_operations(draw: Random, functions: Sequence[str]) -> list[Op]:
+    """A few operations of a model with whatever values, many of which it refuses to read."""
+    ops = []
+    for number in range(draw.randint(2, 6)):
+        shape = {
+            "f": draw.choice(functions),
+            "value": draw.choice([None, 1, 2, [1, 2]]),
+            "result": draw.choice([None, 1, 2, [1], 0]),
+        }
+        end = 20 * number + 10 + 20 * draw.randint(0, 2)
+        ops.append(Op(process=number, type=OK, invoked=0, invoke_time=20 * number, return_time=end, **shape))
+    return History.from_intervals(ops).operations  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_violations_of_every_model_are_explained_without_a_warning(name: str) -> None:
+    model = make_model(name)
+    for seed in range(60):
+        operations = any_operations(Random(seed), sorted(model.functions))
+        with contextlib.suppress(HistoryError):
+            verdict = check(History(operations), model)
+            assert not [text for text in verdict.warnings if "explaining" in text]
+            assert bool(verdict.explanation) == (verdict.verdict == "invalid")
