@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from checker.budget import Meter
 from checker.fast import compiled_zones
 from checker.history import Op
 from checker.search import arrays, compiled_depth, compiled_sweep, settling
 from checker.search.arrays import Arrays, Int64, Ordered, Refuted, Table
+from checker.search.kernels import SLOTS
 from checker.search.learning import learn
 from checker.search.problem import NEVER, Problem, Transitions
 from checker.selections import Selected
@@ -47,6 +50,13 @@ class Search:
     def has_unanswered(self) -> bool:
         """Whether some operation never returned and could not be settled."""
         return bool((self.arrays.returned == NEVER).any())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more operations are open at once than a word has bits: then no search of these can decide."""
+        codes = arrays.events_of(self.arrays)
+        answered = self.arrays.returned[codes >> 1] != NEVER
+        return bool(np.cumsum(np.where(codes & 1, -1, 1) * answered).max(initial=0) > SLOTS)
 
     def zones(self) -> Outcome:
         """Near linear, where each value that somebody asks for has one producer."""

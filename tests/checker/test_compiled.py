@@ -135,6 +135,19 @@ def test_the_portfolio_of_compiled_ways_judges_as_by_the_definition(
     assert usual <= answered  # a lock leaves nothing for a sweep: there is never a choice
 
 
+def test_what_has_more_operations_open_at_once_than_a_word_has_bits_is_decided_by_the_plain_twins() -> None:
+    """72 clients write, each a value of two, then everybody reads the same: all of them, and once one of neither."""
+    writes = [Op(process=n, f="write", value=n % 2, type=OK, invoked=n, returned=300 + n) for n in range(72)]
+    for result, expected in ((1, Valid), (2, Invalid)):
+        reads = [
+            Op(process=n, f="read", result=result if n == 400 else 1, type=OK, invoked=n, returned=n + 200)
+            for n in range(400, 540)
+        ]
+        problem = ways.pose(Register(), [*writes, *reads])
+        assert Search(problem, witness=False).is_crowded
+        assert isinstance(ways.decide(Register(), [*writes, *reads], meter()), expected)
+
+
 class _Silent(Model):
     """A register that declares nothing, as a user's first model does; a third kind of read tells whether the value is even."""
 
