@@ -69,7 +69,7 @@ from checker.search.configurations import (
     keep_fewest,
     reach,
 )
-from checker.search.kernels import SLOTS, kernel, lowest, part, step
+from checker.search.kernels import SLOTS, SOURCES, kernel, lowest, part, step
 from checker.search.problem import NEVER, Kind
 
 GOING, FINISHED, IMPOSSIBLE, MISSING, PAUSED, CROWDED, FULL, NARROW, OVERFLOWN, UNLINKED = range(10)
@@ -99,8 +99,11 @@ class Input(NamedTuple):
 
 
 @kernel
-def run(given: Input, memory: Memory, stop: int, pause: int) -> int:
-    """Passes events up to place `stop`, or so many steps; the status says why it came back."""
+def run(given: Input, memory: Memory, stop: int, pause: int, sources: int = SOURCES) -> int:  # noqa: ARG001
+    """Passes events up to place `stop`, or so many steps; the status says why it came back.
+
+    `sources` is left to its default: what was compiled from other parts than today's is not taken (`kernels.SOURCES`).
+    """
     numbers, events, returned = memory.numbers, given.events, given.returned
     numbers[STEPS] = 0
     while numbers[PLACE] < stop:

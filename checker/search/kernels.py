@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -83,6 +85,10 @@ def part(function: _Function) -> _Function:
     """
     return cast("_Function", cast("Callable[..., Any]", njit)(**_PART)(function))
 
+
+SOURCES = zlib.crc32(b"".join(each.read_bytes() for each in sorted(Path(__file__).parent.glob("*.py"))))
+"""Of all that kernels here may be made of. Numba takes what it kept for a kernel unless the kernel's own file has changed; one
+that calls parts in other files has this as the default of a parameter, which is in the name of what is kept."""
 
 _BRUIJN = 0x03F79D71B4CB0A89
 _PLACES = np.zeros(64, np.int64)

@@ -20,7 +20,7 @@ from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import arrays, compiled_sweep, sweep
+from checker.search import arrays, compiled_sweep, frontier, kernels, sweep
 from checker.search.arrays import Arrays, Ordered, Refuted, Table
 from checker.search.compiled_sweep import ALL, CompiledSweep, Switches
 from checker.search.problem import Problem
@@ -234,3 +234,12 @@ def test_a_beam_never_says_invalid_and_a_relaxed_search_never_says_valid() -> No
     assert isinstance(compiled_sweep.relaxed(valid, None, meter(), 1 << 12), GaveUp)
     assert isinstance(compiled_sweep.beam(invalid, None, meter(), 64), GaveUp)
     assert isinstance(compiled_sweep.relaxed(invalid, None, meter(), 1 << 12), Refuted)
+
+
+def test_what_was_compiled_from_other_sources_is_not_taken() -> None:
+    """Numba looks at the file of a kernel alone; most of the sweep's kernel stands in another one."""
+    empty = arrays.of_problem(Problem(Register(), ()))
+    compiled_sweep.exact(empty, None, meter(), 1)
+    signatures = [str(signature) for signature in frontier.run.signatures]  # type: ignore[attr-defined]
+    assert signatures
+    assert all(f"omitted(default={kernels.SOURCES})" in signature for signature in signatures)
