@@ -46,8 +46,12 @@ class Compiled(Protocol):
     def has_unanswered(self) -> bool: ...
     @property
     def is_crowded(self) -> bool: ...
+    @property
+    def has_few_states(self) -> bool: ...
     def zones(self) -> Outcome: ...
-    def depth_first(self, meter: Meter, limit: int, *, oldest_first: bool = False) -> Outcome: ...
+    def depth_first(
+        self, meter: Meter, limit: int, *, oldest_first: bool = False, patience: int | None = None
+    ) -> Outcome: ...
     def sweep(self, meter: Meter, limit: int) -> Outcome: ...
     def beam(self, meter: Meter, width: int) -> Valid | GaveUp: ...
     def relaxed(self, meter: Meter, limit: int) -> Invalid | GaveUp: ...
@@ -68,16 +72,20 @@ def pose(model: Model, operations: Sequence[Op]) -> Problem:
 
 def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The near-linear ways, then a depth-first search that ends soon. Compiled ones give a witness only where it is asked for."""
-    yield from _near_linear(problem, meter)
+    yield from _of_families(problem, meter)
     compiled = _compiled(problem, witness=witness)
     if compiled is not None:
+        if compiled.has_few_states:  # else it would make all operations, only to see that
+            yield "alternation", lambda: alternation.decide(problem)
         refuted = compiled.refuted
         if refuted is not None:
             yield "settling", lambda: refuted
             return
         yield "zones", compiled.zones
-        yield "depth first", lambda: compiled.depth_first(meter, max(1 << 15, 4 * len(compiled)))
+        limit = max(1 << 15, 4 * len(compiled))
+        yield "depth first", lambda: compiled.depth_first(meter, limit, patience=1 << 14)
         return
+    yield "alternation", lambda: alternation.decide(problem)
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled
@@ -86,7 +94,7 @@ def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
         yield "depth first", lambda: depth.search(settled, meter, max(1 << 14, 4 * len(settled)))
 
 
-def _near_linear(problem: Problem, meter: Meter) -> Ways:
+def _of_families(problem: Problem, meter: Meter) -> Ways:
     """The ways of single families of models; each gives up at once where the model is none of its own."""
     yield "prefixes", lambda: prefixes.decide(problem)
     yield "growing sets", lambda: sets.decide(problem)
@@ -95,7 +103,6 @@ def _near_linear(problem: Problem, meter: Meter) -> Ways:
     yield "stack", lambda: stacks.decide(problem)
     yield "sessions", lambda: owners.decide(problem)
     yield "identifiers", lambda: identifiers.decide(problem)
-    yield "alternation", lambda: alternation.decide(problem)
 
 
 def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
@@ -128,11 +135,14 @@ def _thorough_compiled(compiled: Compiled, meter: Meter) -> Ways:
         yield "settling", lambda: refuted
         return
     few = max(1 << 17, 8 * len(compiled))
-    if not compiled.has_unanswered:
+    if compiled.has_unanswered:
+        yield "relaxed sweep", lambda: compiled.relaxed(meter, 1 << 11)
+    else:
         # What is invalid is proved at the first impossible event, where depth first turns back again and again: 100,000 cas of
         # 20 clients with one stale read took 0.2 s and 1.4 s.
         yield "sweep", lambda: compiled.sweep(meter, 1 << 12)
-    yield "depth first", lambda: compiled.depth_first(meter, few, oldest_first=True)
+    yield "depth first", lambda: compiled.depth_first(meter, few, oldest_first=True, patience=1 << 17)
+    yield "depth first", lambda: compiled.depth_first(meter, few, patience=1 << 17)
     if compiled.has_unanswered:
         yield "relaxed sweep", lambda: compiled.relaxed(meter, 1 << 14)
         yield "beam of 32", lambda: compiled.beam(meter, 32)
@@ -146,7 +156,8 @@ def _thorough_compiled(compiled: Compiled, meter: Meter) -> Ways:
 
 def refutation(problem: Problem, meter: Meter) -> Ways:
     """Ways that are good at proving that there is no order, for small searches."""
-    yield from _near_linear(problem, meter)
+    yield from _of_families(problem, meter)
+    yield "alternation", lambda: alternation.decide(problem)
     settled = _settled(problem)
     if isinstance(settled, Invalid):
         yield "settling", lambda: settled

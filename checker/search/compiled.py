@@ -62,13 +62,26 @@ class Search:
         """Near linear, where each value that somebody asks for has one producer."""
         return self._told(compiled_zones.decide(self.arrays, witness=self._witness))
 
-    def depth_first(self, meter: Meter, limit: int, *, oldest_first: bool = False) -> Outcome:
-        """Exact, up to so many nodes."""
+    def depth_first(
+        self, meter: Meter, limit: int, *, oldest_first: bool = False, patience: int | None = None
+    ) -> Outcome:
+        """Exact, up to so many nodes, or to so many that led no further than before."""
         return self._told(
             compiled_depth.search(
-                self.arrays, self._table, meter, limit, oldest_first=oldest_first, witness=self._witness
+                self.arrays,
+                self._table,
+                meter,
+                limit,
+                oldest_first=oldest_first,
+                patience=patience,
+                witness=self._witness,
             )
         )
+
+    @property
+    def has_few_states(self) -> bool:
+        """Whether its operations speak of two states at most."""
+        return self.arrays.states <= 2 + 1
 
     def sweep(self, meter: Meter, limit: int) -> Outcome:
         """Exact, up to so many configurations at one event; of what is invalid it names the first impossible operation."""

@@ -45,7 +45,23 @@ _COUNTED, _LOOKS, _AVAILABLE, _USED = range(4)
 before the present event, how many are used."""
 _NODE, _MOVE, _TRIED = range(3)
 """Columns of `path`: the node, the operation or -1 - group that led to it, how many of its candidates were tried."""
-(_EVENT, _STATE, _DONE, _OPEN, _READERS, _BLINDS, _UPDATES, _TOP, _NODES, _BEST, _MISSING, _STEPS, _PAUSE) = range(13)
+(
+    _EVENT,
+    _STATE,
+    _DONE,
+    _OPEN,
+    _READERS,
+    _BLINDS,
+    _UPDATES,
+    _TOP,
+    _NODES,
+    _BEST,
+    _MISSING,
+    _STEPS,
+    _PAUSE,
+    _SINCE,
+    _PATIENCE,
+) = range(15)
 _OPENED, _UPDATED = 16, 16 + SLOTS
 """In `cursor`: numbers, then the operation in each slot, then open operations that are no readers, oldest first."""
 
@@ -338,14 +354,15 @@ def _search(
     while cursor[_TOP] >= 0:
         if cursor[_EVENT] == len(layout.events):
             return DONE
-        if cursor[_NODES] == len(nodes):
+        if cursor[_NODES] == len(nodes) or cursor[_NODES] - cursor[_SINCE] > cursor[_PATIENCE]:
             return FULL
         if cursor[_STEPS] >= cursor[_PAUSE]:
             return PAUSED
         status = _descend(layout, steps, groups, cursor, memory, order, passing_first)
         if status == MISSING:
             return MISSING
-        cursor[_BEST] = max(cursor[_BEST], cursor[_EVENT])
+        if cursor[_EVENT] > cursor[_BEST]:
+            cursor[_BEST], cursor[_SINCE] = cursor[_EVENT], cursor[_NODES]
         if status == DEAD:
             top = cursor[_TOP]
             cursor[_TOP] -= 1
@@ -389,11 +406,12 @@ def search(
     limit: int,
     *,
     oldest_first: bool = False,
+    patience: int | None = None,
     witness: bool = False,
 ) -> Ordered | Refuted | GaveUp:
-    """Decides the problem, or gives up after `limit` nodes. Operations are in the order of their invocations.
+    """Decides the problem, or gives up after `limit` nodes, or after `patience` of them that led no further than before.
 
-    Raises `OutOfBudgetError`.
+    Operations are in the order of their invocations. Raises `OutOfBudgetError`.
     """
     layout, groups = _layout_of(arrays)
     if layout is None:
@@ -402,6 +420,7 @@ def search(
     depth = len(arrays.invoked) + 1
     memory = _memory(min(limit, 1 << 12) + 1, words, np.zeros((depth, 3), np.int32), None)
     cursor, steps, nothing = _cursor(arrays), steps_of(arrays, table), np.zeros(0, np.int64)
+    cursor[_PATIENCE] = limit if patience is None else patience
     while True:
         before = int(cursor[_STEPS])
         cursor[_PAUSE] = before + _STEPS_BETWEEN_LOOKS
@@ -417,9 +436,10 @@ def search(
             table.fill(*divmod(int(cursor[_MISSING]), table.width))
             steps = steps_of(arrays, table)
         elif status == FULL:
-            if cursor[_NODES] > limit:
+            stalled = cursor[_NODES] - cursor[_SINCE] > cursor[_PATIENCE]
+            if stalled or cursor[_NODES] > limit:
                 reached = f"{cursor[_BEST]:,} of {len(layout.events):,} events passed"
-                return GaveUp(f"{limit:,} nodes were tried depth first, {reached}")
+                return GaveUp(f"{cursor[_NODES]:,} nodes were tried depth first, {reached}")
             size = min(limit + 1, 2 * len(memory.nodes))
             meter.spend(0, held + size * (8 * words + 20))
             memory = _memory(size, words, memory.path, memory)
