@@ -18,7 +18,7 @@ from checker.models.queues import Queue, Stack
 from checker.models.registers import Register
 from checker.models.sets import ElementSet, FullSet, GrowOnlySet
 from checker.models.strings import KeyValueStrings
-from checker.models.transactions import Dependencies, Transactions
+from checker.models.transactions import ListAppend, RegisterTransactions, Transactions
 
 MODELS: dict[str, type[Model]] = {
     "register": Register,
@@ -37,8 +37,8 @@ MODELS: dict[str, type[Model]] = {
     "reentrant-lock": ReentrantLock,
     "fencing-lock": FencingLock,
     "unique-ids": UniqueIds,
-    "list-append": Dependencies,
-    "rw-register": Dependencies,
+    "list-append": ListAppend,
+    "rw-register": RegisterTransactions,
     "txn": Transactions,
     "bank": Bank,
     "long-fork": LongFork,

@@ -20,35 +20,24 @@ STRICT = "strict-serializable"
 
 
 class Dependencies(Model):
-    """Transactions whose values are unique, judged by the cycles of their dependencies: `name` says of what.
+    """Transactions whose values are unique, judged by the cycles of their dependencies, as in Elle.
 
-    `consistency` is the model that must hold, by the names of Elle (`checker.transactions.consistency`). Of registers, `linearizable_keys`
-    assumes that each key is linearizable by itself, which orders its versions by real time; that of lists is in their reads.
+    `consistency` is the model that must hold, by the names of Elle (`checker.transactions.consistency`).
     """
 
     functions = frozenset({"txn", "read", "write"})
-    options = frozenset({"consistency", "linearizable_keys"})
+    options = frozenset({"consistency"})
 
-    def __init__(
-        self,
-        init: Any = None,
-        name: str = "list-append",
-        consistency: str = STRICT,
-        *,
-        linearizable_keys: bool = False,
-    ) -> None:
+    def __init__(self, init: Any = None, name: str = "", consistency: str = STRICT) -> None:
         self.name = name
         if init is not None:
             raise ModelError(f"model {name} takes no initial value: every key begins as nil, or as the empty list")
-        if linearizable_keys and name == "list-append":
-            raise ModelError("model list-append has no use for linearizable keys: reads tell the order of appends")
         # Imported only here: it needs numpy, and most histories are no transactions.
         self.consistency = importlib.import_module("checker.transactions.consistency").canonical(consistency)
-        self.linearizable_keys = linearizable_keys
 
     def judge(self, history: History, meter: Meter) -> Verdict:
         """The verdict for the consistency model, by Elle's way. Raises `HistoryError` where an operation is no such transaction."""
-        verdict: Verdict = self._judge().verdict(self._analysis(history, meter), self.name, self.consistency)
+        verdict: Verdict = _judge().verdict(self.analysis(history, meter), self.name, self.consistency)
         return verdict
 
     def drawn(self, history: History, kind: str | None = None) -> Any:
@@ -56,15 +45,51 @@ class Dependencies(Model):
 
         Nodes have a `name` and a `label`, edges a `kind` and a sentence, `because`.
         """
-        return self._judge().drawn(self._analysis(history, Meter(Budget())), self.consistency, kind)
+        return _judge().drawn(self.analysis(history, Meter(Budget())), self.consistency, kind)
 
-    def _analysis(self, history: History, meter: Meter) -> Any:
-        if self.name == "list-append":
-            return self._judge().analyse_appends(history, meter)
-        return self._judge().analyse_registers(history, meter, linearizable_keys=self.linearizable_keys)
+    def analysis(self, history: History, meter: Meter) -> Any:
+        """The dependencies that the answers of these transactions tell of."""
+        raise NotImplementedError
 
-    def _judge(self) -> Any:
-        return importlib.import_module("checker.transactions.judge")
+
+class ListAppend(Dependencies):
+    """Transactions that append to lists and read them, judged by the cycles of their dependencies, as in Elle."""
+
+    def __init__(self, init: Any = None, name: str = "list-append", consistency: str = STRICT) -> None:
+        super().__init__(init, name, consistency)
+
+    def analysis(self, history: History, meter: Meter) -> Any:
+        """Reads tell the order in which elements were appended."""
+        return _judge().analyse_appends(history, meter)
+
+
+class RegisterTransactions(Dependencies):
+    """Transactions that write and read registers, judged by the cycles of their dependencies, as in Elle.
+
+    `linearizable_keys` assumes that each key is linearizable by itself, which orders its versions by real time.
+    """
+
+    options = frozenset({"consistency", "linearizable_keys"})
+
+    def __init__(
+        self,
+        init: Any = None,
+        name: str = "rw-register",
+        consistency: str = STRICT,
+        *,
+        linearizable_keys: bool = False,
+    ) -> None:
+        super().__init__(init, name, consistency)
+        self.linearizable_keys = linearizable_keys
+
+    def analysis(self, history: History, meter: Meter) -> Any:
+        """The order of a key's values is known in part: from transactions that read it and wrote it, and from its first value."""
+        return _judge().analyse_registers(history, meter, linearizable_keys=self.linearizable_keys)
+
+
+def _judge() -> Any:
+    """The judge, loaded when it is asked for: it needs numpy."""
+    return importlib.import_module("checker.transactions.judge")
 
 
 class Transactions(Model):
