@@ -275,12 +275,16 @@ def ordered(operations: list[Op]) -> list[Op]:
 
 
 def spoilt(draw: Random, operations: list[Op], times: int, machine: Machine | None = None) -> list[Op]:
-    """The operations with some answers taken from others of the same function: often invalid, nobody knows."""
+    """The operations with some answers taken from others of the same function, or given where there were refusals: often invalid."""
     changed = list(operations)
     for _ in range(times):
         answered = [place for place, op in enumerate(changed) if op.type == OK and op.result is not None]
+        refused = [place for place, op in enumerate(changed) if op.type == FAIL]
+        if len(answered) < 2 and refused:  # locks answer nothing
+            place = draw.choice(refused)
+            changed[place] = msgspec.structs.replace(changed[place], type=OK, result=1)
         if len(answered) < 2:
-            break
+            continue
         place, other = draw.sample(answered, 2)
         mine, theirs = changed[place], changed[other]
         if mine.f == theirs.f and mine.key == theirs.key:

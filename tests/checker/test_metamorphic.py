@@ -34,7 +34,8 @@ DRAWN = settings(
     phases=[Phase.explicit, Phase.generate],  # large histories shrink for minutes; a failure names its seed
 )
 BY_MODEL = pytest.mark.parametrize("name", sorted(MACHINES))
-BY_SEARCHED_MODEL = pytest.mark.parametrize("name", sorted(MACHINES.keys() - BY_DEPENDENCIES))
+BY_SEARCHED_MODEL = pytest.mark.parametrize("name", sorted(MACHINES.keys() - BY_DEPENDENCIES - {"txn"}))
+"""Those that give an order for each object; which objects transactions have is found from their history."""
 
 SIZES = st.builds(
     Size,
@@ -344,11 +345,11 @@ def test_every_valid_history_has_an_order_that_can_be_replayed(name: str) -> Non
 def test_the_histories_are_not_all_alike(name: str) -> None:
     """Where nothing is ever invalid, or nothing unanswered, the tests above would prove little."""
     machine = MACHINES[name]
-    size = Size(values=0, ticks=3)
+    size = Size(values=2 if name == "set" else 0, ticks=3)
     found = []
     for seed in range(12):
         _, operations = drawn(seed, machine, size, 0)
         assert any(op.type == INFO for op in operations)
         assert {op.invoke_time for op in operations} & {op.return_time for op in operations}
         found.append(verdict(machine, drawn(seed, machine, size, 3)[1]))
-    assert "lock" in name or name in {"mutex", "txn"} or "invalid" in found
+    assert "invalid" in found
