@@ -70,6 +70,7 @@ class Result(msgspec.Struct, kw_only=True):
     cpu: float | None = None
     wall: float | None = None
     peak: int | None = None
+    explained: float | None = None  # CPU seconds of the whole check, reasons included
     note: str = ""
 
 
@@ -236,7 +237,10 @@ def _string_rows(path: Path) -> Iterator[str]:
 
 # --- the table -----------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("#", "work", "verdict", "way", "CPU", "target", "ratio", "peak", "target", "Porcupine", "times faster")
+COLUMNS = (
+    *("#", "work", "verdict", "way", "CPU", "target", "ratio", "with reasons"),
+    *("peak", "target", "Porcupine", "times faster"),
+)
 
 
 def line(work: Work, result: Result, porcupine: Result | None) -> str:
@@ -258,6 +262,7 @@ def line(work: Work, result: Result, porcupine: Result | None) -> str:
         _seconds(spent) + (" (wall)" if work.wall else ""),
         _seconds(work.seconds),
         ratio,
+        _seconds(result.explained),
         "" if result.peak is None else f"{result.peak:,} MB",
         "" if work.megabytes is None else f"{work.megabytes:,} MB",
         told,
