@@ -14,17 +14,24 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import mutants
 from mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+MOST_SECONDS = 15.0
+"""Of processor time: a mutant that does not end is caught, too."""
 OUTDATED = "its text does not stand there exactly once"
+
+
+class EndlessError(BaseException):
+    """No `Exception`: the checker turns those of a model into an unknown verdict, and would go on."""
 
 
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -49,14 +56,22 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.text, str(self.path), "exec"), module.__dict__)  # noqa: S102 -- a mutant is made of its source
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise EndlessError
+
+
 def fate(mutant: Mutant | None) -> tuple[str, str]:
     """The mutant's name and what caught it; runs in a process of its own. None is the checker as it stands."""
     name = mutant.name if mutant else ""
+    signal.signal(signal.SIGVTALRM, _stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS, 1.0)
     try:
         if mutant:
             sys.meta_path.insert(0, Mutated(mutant))
         battery = importlib.import_module("battery")  # only now: it imports the checker
         return name, battery.first_complaint(mutant.by if mutant else "")
+    except EndlessError:
+        return name, "runs for ever"
     except LookupError as error:
         return name, "" if str(error) == repr(OUTDATED) or OUTDATED in str(error) else f"raises {error!r}"
     except Exception as error:  # noqa: BLE001 -- a checker that breaks is caught, too

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from checker.budget import Budget
+from checker.check import check
 from checker.command import check_file
+from checker.formats import files
 from checker.history import HistoryError
 from checker.models.base import ModelError
+from checker.models.catalog import make_model
 from checker.verdict import UNKNOWN
 
 MODEL_OF = {
@@ -47,8 +50,8 @@ class Row(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing contradicts the label; unknown contradicts none, a refused file every one."""
-        return self.verdict == UNKNOWN or not self.label or self.verdict == self.label
+        """Whether nothing contradicts the label: no verdict contradicts none, and is told with its reason."""
+        return self.verdict in {UNKNOWN, REFUSED} or not self.label or self.verdict == self.label
 
 
 def rows(folder: Path, budget: Budget) -> Iterator[Row]:
@@ -70,7 +73,9 @@ def row(path: Path, name: str, model: str, label: str, budget: Budget) -> Row:
     gc.collect()
     began = time.process_time()
     try:
-        verdict = check_file(path, model, budget=budget)
+        # The command refuses a history in which nothing was tested; as a history it is one, and valid.
+        history = files.load(path)
+        verdict = check_file(path, model, budget=budget) if len(history) else check(history, make_model(model))
     except (HistoryError, ModelError) as error:
         return Row(name, model, label, REFUSED, "", 0, time.process_time() - began, 0.0, str(error))
     took = time.process_time() - began

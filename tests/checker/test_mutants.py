@@ -26,6 +26,7 @@ def fates() -> dict[str, str]:
         capture_output=True,
         text=True,
         check=True,
+        timeout=500,
     )
     return {line["name"]: line["caught"] for line in map(json.loads, done.stdout.splitlines())}
 

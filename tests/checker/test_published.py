@@ -35,4 +35,5 @@ def test_the_histories_of_a_given_folder_have_their_verdicts() -> None:
     """Issue 4, done when 2: "no wrong verdict; unknown only where listed with reason"."""
     found = list(published.rows(Path(GIVEN), Budget(seconds=60)))
     assert [each for each in found if not each.agrees] == []
-    assert all(each.reason for each in found if each.verdict == "unknown")
+    assert all(each.reason for each in found if each.verdict not in {"valid", "invalid"})
+    assert sum(each.verdict in {"valid", "invalid"} for each in found) > 0.99 * len(found)
