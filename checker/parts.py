@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Hashable, Sequence
 
 import msgspec
+import numpy as np
 
 from checker import ways
 from checker.budget import Meter
@@ -17,6 +18,7 @@ from checker.history import Op
 from checker.models.base import Model
 from checker.search.problem import NEVER
 from checker.selections import Selected
+from checker.values import Integers
 from checker.verdict import INVALID, UNKNOWN, VALID, GaveUp, Invalid, Outcome, Valid
 
 
@@ -35,12 +37,13 @@ class Finding(msgspec.Struct):
 
 
 class Part(msgspec.Struct):
-    """One object of the history, and what is known about it so far."""
+    """One object of the history, and what is known about it so far; `window` is what resisted, once somebody asked."""
 
     key: Hashable
     operations: Sequence[Op]
     finding: Finding
     seconds: float = 0.0
+    window: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -54,13 +57,15 @@ class Part(msgspec.Struct):
         """Why it is unknown, and what resisted; empty if it is not."""
         if not isinstance(self.finding.outcome, GaveUp):
             return ""
-        window = resisting(self.operations, self.finding.reached) if self.finding.reached else ""
-        return f"{self.finding.outcome.reason}; {window}" if window else self.finding.outcome.reason
+        if self.window is None:
+            self.window = resisting(self.operations, self.finding.reached) if self.finding.reached else ""
+        return f"{self.finding.outcome.reason}; {self.window}" if self.window else self.finding.outcome.reason
 
     def take(self, finding: Finding) -> None:
         """Notes what a further try came to."""
         finding.reached = max(finding.reached, self.finding.reached)
         self.finding = finding
+        self.window = None
         self.seconds += finding.seconds
 
     def _unanswered(self) -> int:
@@ -113,24 +118,31 @@ def resisting(operations: Sequence[Op], place: int) -> str:
     passes from one to another, so the work of a search is the sum of the work in each. `operations` stand in the order of
     their invocations.
     """
-    windows: list[tuple[int, int, int, int]] = []  # most at once, operations, first event, last event
-    opened: list[int] = []
-    end = -1
-    for op in operations:
-        if op.returned is None:
-            continue
-        if op.invoked > end:  # nothing is open here
-            if op.invoked > place:
-                break
-            windows.append((0, 0, op.invoked, op.returned))
-        opened = [returned for returned in opened if returned > op.invoked]
-        opened.append(op.returned)
-        end = max(end, op.returned)
-        most, inside, begin, _ = windows[-1]
-        windows[-1] = (max(most, len(opened)), inside + 1, begin, end)
-    if not windows:
+    invoked, returned = _places(operations)
+    answered = returned != NEVER
+    begins, ends = invoked[answered], returned[answered]
+    before = np.concatenate([[-1], np.maximum.accumulate(ends)])[:-1]
+    starts = np.flatnonzero((begins > before) & (begins <= place))  # nothing is open there
+    if not len(starts):
         return ""
-    most, inside, begin, end = max(windows)
-    unanswered = sum(1 for op in operations if op.returned is None and op.invoked <= end)
+    after = starts[-1] + 1 + np.flatnonzero(begins[starts[-1] + 1 :] > before[starts[-1] + 1 :])[:1]
+    stop = int(after[0]) if len(after) else len(begins)
+    at_once = np.arange(1, stop + 1) - np.searchsorted(np.sort(ends), begins[:stop], side="right")
+    most_at_once = np.maximum.reduceat(at_once, starts)
+    sizes = np.diff(np.append(starts, stop))
+    last = np.maximum.reduceat(ends[:stop], starts)
+    chosen = int(np.lexsort((sizes, most_at_once))[-1])  # of equals the later one
+    most, inside = int(most_at_once[chosen]), int(sizes[chosen])
+    begin, end = int(begins[starts[chosen]]), int(last[chosen])
+    unanswered = int(np.count_nonzero(~answered & (invoked <= end)))
     beside = f", beside {unanswered:,} that were never answered" if unanswered else ""
     return f"what resisted is the window of events {begin:,} to {end:,}: {inside:,} operations, up to {most:,} at once{beside}"
+
+
+def _places(operations: Sequence[Op]) -> tuple[Integers, Integers]:
+    """Where operations were invoked and where they returned."""
+    if isinstance(operations, Selected):
+        columns = operations.columns
+        return columns.invoked, columns.returned
+    returned = [NEVER if op.returned is None else op.returned for op in operations]
+    return np.array([op.invoked for op in operations], np.int64), np.array(returned, np.int64)
