@@ -9,21 +9,57 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 _Number = TypeVar("_Number", int, float)
+_Item = TypeVar("_Item")
 
-_STEPS_BETWEEN_LOOKS = 1024
-"""How many steps pass between two looks at the clock: a step costs microseconds, a look about 0.1 of one."""
+_FIRST_STRIDE, _LONGEST_STRIDE = 16, 1024
+"""How many steps pass between two looks at the clock, at first and at most: a step costs from a tenth of a microsecond to seconds
+(of a user's model), a look about a third of a microsecond."""
+_SHORT, _LONG = 0.005, 0.02
+"""Seconds between two looks: the stride grows where it takes less than the first, and shrinks where it takes more than the other."""
 _SECONDS_BETWEEN_MEASURES = 0.02
 """How often the memory of the process is measured; that costs about ten microseconds."""
 _SLACK = 1.25
 """What is measured may exceed the budget by this factor: interpreters give memory back late, and estimates stop searches before."""
 _STATM = Path("/proc/self/statm")
+
+
+class Clock:
+    """The seconds that count, of any budget: the clock stands still while numba compiles.
+
+    That is done once on a machine, is announced, and says nothing about the history; a budget of seconds would decide
+    nothing in the first check and something in the next. What is stopped twice has to go on twice.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = 0
+        self._stopped_at = 0.0
+        self._stood = 0.0
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return (self._stopped_at if self._stopped else time.monotonic()) - self._stood
+
+    def stop(self) -> None:
+        """Stands still from now on."""
+        if not self._stopped:
+            self._stopped_at = time.monotonic()
+        self._stopped += 1
+
+    def go_on(self) -> None:
+        """Goes on where it stopped."""
+        self._stopped -= 1
+        if not self._stopped:
+            self._stood += time.monotonic() - self._stopped_at
+
+
+CLOCK = Clock()
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -62,13 +98,15 @@ class Meter:
         self, budget: Budget, name: str = "the budget", resident_before: int | None = None, started: float | None = None
     ) -> None:
         self.budget = budget
-        self.started = time.monotonic() if started is None else started
+        self.started = CLOCK.now() if started is None else started
         self.steps = 0
         self.furthest = (0, 0)
         self.watch: Callable[[], None] | None = None
         self._progress = (0, 0)
         self._name = name
-        self._next_look = _STEPS_BETWEEN_LOOKS
+        self._stride = _FIRST_STRIDE
+        self._next_look = _FIRST_STRIDE
+        self._last_look = self.started
         self._resident_before = resident() if resident_before is None else resident_before
         self._next_measure = self.started + _SECONDS_BETWEEN_MEASURES
 
@@ -94,12 +132,31 @@ class Meter:
                 f"the search would hold more than the {budget.bytes:,} bytes of its budget", of_memory=True
             )
         if self.steps >= self._next_look:
-            self._next_look = self.steps + _STEPS_BETWEEN_LOOKS
-            self._look()
+            self._stride = self._look_after(self._stride)
+            self._next_look = self.steps + self._stride
 
-    def _look(self) -> None:
-        """Looks at the clock and, less often, at the memory that was really taken."""
-        budget, now = self.budget, time.monotonic()
+    def along(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The items one after the other, with looks meanwhile: for loops that are no search, and count no steps."""
+        stride = due = 1
+        for place, item in enumerate(items):
+            if place >= due:
+                stride = self._look_after(stride)
+                due = place + stride
+            yield item
+
+    def _look_after(self, stride: int) -> int:
+        """Looks at the budget after so many steps, and says after how many more it is time to look again."""
+        before = self._last_look
+        self.look()
+        took = self._last_look - before
+        if took > _LONG:
+            return max(1, int(stride * _LONG / took))
+        return min(_LONGEST_STRIDE, 2 * stride) if took < _SHORT else stride
+
+    def look(self) -> None:
+        """Looks at the clock and, less often, at the memory that was really taken. Raises `OutOfBudgetError`."""
+        budget, now = self.budget, CLOCK.now()
+        self._last_look = now
         if budget.seconds is not None and now - self.started > budget.seconds:
             raise OutOfBudgetError(f"{self._name} of {budget.seconds:.3g} seconds was used up")
         if now < self._next_measure:
@@ -125,7 +182,7 @@ class Meter:
 
     def elapsed(self) -> float:
         """Seconds since the check began."""
-        return time.monotonic() - self.started
+        return CLOCK.now() - self.started
 
     def seconds_left(self) -> float | None:
         """What is left of the seconds, never below zero; None: there is no limit."""
@@ -160,6 +217,27 @@ class _Share(Meter):
     def _count(self, steps: int) -> None:
         super()._count(steps)
         self._whole._count(steps)  # noqa: SLF001 - of its own class
+
+
+class Pace:
+    """How many steps a kernel may take until it comes back to look at the budget: so many as take some hundredths of a second."""
+
+    def __init__(self, meter: Meter, first: int, longest: int) -> None:
+        self.steps = first
+        self._meter, self._longest = meter, longest
+        self._since = meter.elapsed()
+
+    def spend(self, steps: int, held: int) -> None:
+        """Counts what the kernel did since the last time, and sets how long it may go on next. Raises `OutOfBudgetError`."""
+        now = self._meter.elapsed()
+        took, self._since = now - self._since, now
+        if took > 2 * _LONG:
+            self.steps = max(1, int(min(steps, self.steps) * _LONG / took))
+        elif took < _LONG and steps >= self.steps:
+            self.steps = min(self._longest, 2 * self.steps)
+        self._meter.spend(steps, held)
+        if took > _SHORT:
+            self._meter.look()
 
 
 def _least(one: _Number | None, other: _Number | None) -> _Number | None:

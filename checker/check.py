@@ -61,9 +61,9 @@ def check(
     it. `progress` is called now and then. With `witness` a valid
     verdict has an order that shows it, searched anew and replayed (not for transactions). Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
     """
+    meter = Meter(budget or Budget())
     asked, history = history, as_read(history, model)
     require_known(history, model)
-    meter = Meter(budget or Budget())
     judged = model.judge(history, meter)
     if judged is not None:
         judged.seconds = round(meter.elapsed(), 6)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from checker import ways
-from checker.budget import Meter
+from checker.budget import Meter, OutOfBudgetError
 from checker.history import Op
 from checker.models.base import Model
 from checker.search.problem import NEVER
@@ -91,9 +91,11 @@ def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool)
     seconds, steps = meter.elapsed(), meter.steps
     meter.furthest = (0, 0)
     try:
-        problem = ways.pose(model, operations)
+        problem = ways.pose(model, operations, meter)
         tried = (ways.thorough if hard else ways.quick)(problem, meter, witness=False)
         answer = ways.attempt(tried, meter)
+    except OutOfBudgetError as error:
+        answer = ways.Answer(GaveUp(f"{error} before any way could begin"), "", of_memory=error.of_memory)
     except MemoryError:
         answer = ways.Answer(GaveUp("the machine gave no more memory"), "", of_memory=True)
     except Exception as error:  # noqa: BLE001 - of a model, or of our own: the other objects are judged all the same

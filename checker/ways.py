@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
 from checker.budget import Meter, OutOfBudgetError
 from checker.fast import (
@@ -65,15 +65,36 @@ class Answer(NamedTuple):
     of_memory: bool = False
 
 
-def pose(model: Model, operations: Sequence[Op]) -> Problem:
-    """The problem of these operations, with as few states as the model can do with."""
-    return Problem(model.narrowed(operations), operations)
+class _Watched(Sequence[Op]):
+    """Operations; whoever passes them looks at the budget meanwhile."""
+
+    def __init__(self, operations: Sequence[Op], meter: Meter) -> None:
+        self._operations, self._meter = operations, meter
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    @overload
+    def __getitem__(self, place: int) -> Op: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Op]: ...
+    def __getitem__(self, place: int | slice) -> Op | Sequence[Op]:
+        return self._operations[place]
+
+    def __iter__(self) -> Iterator[Op]:
+        return self._meter.along(self._operations)
+
+
+def pose(model: Model, operations: Sequence[Op], meter: Meter | None = None) -> Problem:
+    """The problem of these operations, with as few states as the model can do with. Raises `OutOfBudgetError`."""
+    watched = operations if meter is None else _Watched(operations, meter)
+    return Problem(model.narrowed(watched), operations, meter)
 
 
 def quick(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The near-linear ways, then a depth-first search that ends soon. Compiled ones give a witness only where it is asked for."""
     yield from _of_families(problem, meter)
-    compiled = _compiled(problem, witness=witness)
+    compiled = _compiled(problem, meter, witness=witness)
     if compiled is not None:
         if compiled.has_few_states:  # else it would make all operations, only to see that
             yield "alternation", lambda: alternation.decide(problem)
@@ -107,7 +128,7 @@ def _of_families(problem: Problem, meter: Meter) -> Ways:
 
 def thorough(problem: Problem, meter: Meter, *, witness: bool = True) -> Ways:
     """The order that measured best: what may soon say valid, what may soon say invalid, then each with more room."""
-    compiled = _compiled(problem, witness=witness)
+    compiled = _compiled(problem, meter, witness=witness)
     if compiled is not None and not compiled.is_crowded:
         yield from _thorough_compiled(compiled, meter)
         return
@@ -174,34 +195,45 @@ def attempt(ways: Ways, meter: Meter) -> Answer:
     A way that would hold too much makes place for the next one, which begins with nothing; time and steps are gone for all.
     """
     answer = Answer(GaveUp("no way applies"), "")
-    for name, way in ways:
+    while True:
+        name, steps, meter.progress = "", meter.steps, (0, 0)
         try:
+            following = next(ways, None)  # may have to prepare much
+            if following is None:
+                return answer
+            name, way = following
             answer = Answer(way(), name, answer.of_memory)
         except OutOfBudgetError as error:
             place, end = meter.progress
-            reason = f"{error} by the way {name!r}, which got to event {place:,} of {end:,}"
-            answer = Answer(GaveUp(reason), name, error.of_memory or answer.of_memory)
+            reached = f", which got to event {place:,} of {end:,} in {meter.steps - steps:,} steps" if end else ""
+            reason = f"{error} by the way {name!r}{reached}" if name else f"{error} before the next way could begin"
+            answer = Answer(GaveUp(reason), name or answer.way, error.of_memory or answer.of_memory)
             if meter.is_used_up():
-                break
+                return answer
         if not isinstance(answer.outcome, GaveUp):
-            break
-    return answer
+            return answer
 
 
 def refuted(model: Model, operations: Sequence[Op], meter: Meter) -> bool:
     """Whether it could be proved with little effort that the operations of this object have no order."""
-    problem = pose(model, operations)
+    try:
+        problem = pose(model, operations, meter)
+    except OutOfBudgetError:
+        return False
     return isinstance(attempt(refutation(problem, meter), meter).outcome, Invalid)
 
 
 def decide(model: Model, operations: Sequence[Op], meter: Meter) -> Outcome:
     """Decides one object by whatever way answers, for those who ask about parts of a history."""
-    problem = pose(model, operations)
+    try:
+        problem = pose(model, operations, meter)
+    except OutOfBudgetError as error:
+        return GaveUp(str(error))
     outcome = attempt(quick(problem, meter), meter).outcome
     return attempt(thorough(problem, meter), meter).outcome if isinstance(outcome, GaveUp) else outcome
 
 
-def _compiled(problem: Problem, *, witness: bool) -> Compiled | None:
+def _compiled(problem: Problem, meter: Meter, *, witness: bool) -> Compiled | None:
     """The compiled ways, where they pay and can be had."""
     if len(problem.given) < COMPILED_FROM:
         return None
@@ -210,7 +242,7 @@ def _compiled(problem: Problem, *, witness: bool) -> Compiled | None:
         module = importlib.import_module("checker.search.compiled")
     except ImportError:
         return None
-    search: Compiled = module.Search(problem, witness=witness)
+    search: Compiled = module.Search(problem, meter, witness=witness)
     return search
 
 

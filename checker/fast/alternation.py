@@ -14,28 +14,20 @@ requirement (an add to a set that may have been there) matters only where it lea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from checker.models.base import NOTHING, Effect
-from checker.search.problem import NEVER, Problem, matters
+from checker.models.base import NOTHING
+from checker.search.problem import NEVER, Problem
 from checker.search.reductions import has_assignment_form
 from checker.verdict import GaveUp, Invalid, Outcome, Valid
-
-_BEGIN = 64
-"""So many operations are looked at first."""
 
 
 def decide(problem: Problem) -> Outcome:
     """Decides the problem, or gives up where there are more states, or an answered update that is legal in both."""
-    # The first operations tell of most objects that they have more states: nobody should have to make all operations for that.
-    begin = [problem.model.effect(op) for op in problem.given[:_BEGIN] if matters(problem.model, op)]
-    if _states(problem, begin) is None:
-        return GaveUp("there are more than two states")
     if not has_assignment_form(problem):
         return GaveUp("some operation does not simply require one value and leave one")
-    states = _states(problem, problem.effects)
+    states = _states(problem)
     if states is None:
         return GaveUp("there are more than two states")
     sides = [_side(problem, number, states) for number in range(len(problem))]
@@ -50,11 +42,12 @@ def decide(problem: Problem) -> Outcome:
     return Valid(problem.named(walk.order))
 
 
-def _states(problem: Problem, effects: Sequence[Effect | None]) -> dict[Any, int] | None:
-    """The numbers of the two states, 0 for the initial one; None if these effects know more."""
+def _states(problem: Problem) -> dict[Any, int] | None:
+    """The numbers of the two states, 0 for the initial one."""
     states = {problem.model.init: 0}
-    for effect in effects:
-        for state in effect or ():
+    for effect in problem.effects:
+        assert effect is not None
+        for state in effect:
             if state is not NOTHING and states.setdefault(state, len(states)) > 1:
                 return None
     return states

@@ -33,7 +33,7 @@ def build() -> bool:
 
 def search_in_depth() -> None:
     """Zones and the search depth first."""
-    search = Search(Problem(Register(), ()), witness=True)
+    search = Search(Problem(Register(), ()), Meter(Budget()), witness=True)
     search.zones()
     search.depth_first(Meter(Budget()), 1)
 
@@ -41,7 +41,7 @@ def search_in_depth() -> None:
 def search_in_breadth() -> None:
     """The sweeps."""
     logging.getLogger(kernels.__name__).disabled = True
-    search = Search(Problem(Register(), ()), witness=True)
+    search = Search(Problem(Register(), ()), Meter(Budget()), witness=True)
     search.sweep(Meter(Budget()), 1)
     compiled_sweep.CompiledSweep(search.arrays, None, Meter(Budget()), 1, witness=True).collect()
 

@@ -30,12 +30,12 @@ class Search:
     `refuted` is the evidence where that alone shows that there is no order. With `witness` what is valid comes with its order.
     """
 
-    def __init__(self, problem: Problem, *, witness: bool) -> None:
+    def __init__(self, problem: Problem, meter: Meter, *, witness: bool) -> None:
         self.refuted: Invalid | None = None
         self._witness = witness
         form, transitions, self._named = _posed(problem)
         if transitions is not None:
-            form = learn(form, transitions)
+            form = learn(form, transitions, meter)
         known = transitions is None or form.assignment
         self._table = None if known or transitions is None else Table(transitions, int(form.classes.max(initial=0)) + 1)
         settled = settling.settle(form) if form.assignment else form

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import int64
 
-from checker.budget import Meter
+from checker.budget import Meter, Pace
 from checker.search.arrays import (
     NONE,
     UNKNOWN,
@@ -33,7 +33,10 @@ from checker.verdict import GaveUp
 _READER, _BLIND = int(Kind.READER), int(Kind.BLIND)
 _COMPARISONS = 64
 """How many nodes one is compared with before it is visited: any limit is sound."""
-_STEPS_BETWEEN_LOOKS = 1 << 15
+_FIRST_STEPS, _MOST_STEPS = 1 << 12, 1 << 17
+"""Steps between two looks at the budget."""
+_NODES_BETWEEN_LOOKS = 1 << 17
+"""Of those that are put into a larger table: some hundredths of a second, as each is somewhere else in memory."""
 _LANES, _LANE_BITS, _MOST_USED = 4, 16, (1 << 15) - 1
 """Uses of unanswered operations stand four to a word; the upper bit of each lane is free for comparisons."""
 _UPPER = -9223231297218904064  # 0x8000 in each lane
@@ -391,9 +394,9 @@ def _replay(layout: Layout, steps: Steps, groups: Int64, cursor: Int64, path: In
 
 
 @kernel
-def _rehash(nodes: Int64, heads: Int32, chain: Int32, count: int) -> None:
-    """Puts all nodes into the hash table, which is empty."""
-    for node in range(count):
+def _rehash(nodes: Int64, heads: Int32, chain: Int32, begin: int, end: int) -> None:
+    """Puts these nodes into the hash table, which holds those before them."""
+    for node in range(begin, end):
         place = _place_of(nodes, heads, node)
         chain[node] = heads[place]
         heads[place] = node
@@ -418,19 +421,20 @@ def search(
         return GaveUp(f"more than {SLOTS} operations were open at once")
     words = 3 + -(-len(groups) // _LANES)
     depth = len(arrays.invoked) + 1
-    memory = _memory(min(limit, 1 << 12) + 1, words, np.zeros((depth, 3), np.int32), None)
+    memory = _memory(min(limit, 1 << 12) + 1, words, np.zeros((depth, 3), np.int32))
     cursor, steps, nothing = _cursor(arrays), steps_of(arrays, table), np.zeros(0, np.int64)
     cursor[_PATIENCE] = limit if patience is None else patience
+    pace = Pace(meter, _FIRST_STEPS, _MOST_STEPS)
     while True:
         before = int(cursor[_STEPS])
-        cursor[_PAUSE] = before + _STEPS_BETWEEN_LOOKS
+        cursor[_PAUSE] = before + pace.steps
         status = _search(layout, steps, groups, cursor, memory, nothing, int(not oldest_first))
         held = sum(each.nbytes for each in (*layout, *memory)) + (table.held if table else 0)
         meter.progress = (
             _place_in_history(arrays, layout, max(0, cursor[_BEST] - 1)),
             _place_in_history(arrays, layout, -1),
         )
-        meter.spend(int(cursor[_STEPS]) - before, held)
+        pace.spend(int(cursor[_STEPS]) - before, held)
         if status == MISSING:
             assert table is not None
             table.fill(*divmod(int(cursor[_MISSING]), table.width))
@@ -442,7 +446,7 @@ def search(
                 return GaveUp(f"{cursor[_NODES]:,} nodes were tried depth first, {reached}")
             size = min(limit + 1, 2 * len(memory.nodes))
             meter.spend(0, held + size * (8 * words + 20))
-            memory = _memory(size, words, memory.path, memory)
+            memory = _enlarged(memory, size, meter)
         elif status == DEAD:
             return Refuted(_not_passed(layout, int(cursor[_BEST])))
         elif status == DONE:
@@ -492,15 +496,23 @@ def _cursor(arrays: Arrays) -> Int64:
     return cursor
 
 
-def _memory(size: int, words: int, path: Int32, before: Memory | None) -> Memory:
-    """Memory for so many nodes, with those of the memory before."""
-    memory = Memory(
+def _memory(size: int, words: int, path: Int32) -> Memory:
+    """Memory for so many nodes."""
+    return Memory(
         nodes=np.empty((size, words), np.int64),
         heads=np.full(1 << (2 * size - 1).bit_length(), -1, np.int32),
         chain=np.empty(size, np.int32),
         path=path,
     )
-    if before is not None:
-        memory.nodes[: len(before.nodes)] = before.nodes
-        _rehash(memory.nodes, memory.heads, memory.chain, len(before.nodes))
+
+
+def _enlarged(before: Memory, size: int, meter: Meter) -> Memory:
+    """Memory for so many nodes, with those that are there. Raises `OutOfBudgetError`."""
+    count = len(before.nodes)
+    memory = _memory(size, before.nodes.shape[1], before.path)
+    for begin in range(0, count, _NODES_BETWEEN_LOOKS):
+        end = min(count, begin + _NODES_BETWEEN_LOOKS)
+        memory.nodes[begin:end] = before.nodes[begin:end]
+        _rehash(memory.nodes, memory.heads, memory.chain, begin, end)
+        meter.look()
     return memory

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checker.budget import Meter
+from checker.budget import Meter, Pace
 from checker.search import configurations as layout
 from checker.search import frontier
 from checker.search.arrays import NONE, Arrays, Int64, Ordered, Refuted, Table, events_of, steps_of
@@ -16,8 +16,8 @@ from checker.search.kernels import SLOTS
 from checker.search.problem import NEVER, Kind
 from checker.verdict import GaveUp
 
-_PAUSE = 1 << 16
-"""Steps between two looks at the budget: some hundredths of a second."""
+_FIRST_STEPS, _MOST_STEPS = 1 << 12, 1 << 17
+"""Steps between two looks at the budget."""
 _FIRST_ROWS = 1 << 10
 _FIRST_LINKS = 1 << 14
 _QUEUE_ROWS = 4
@@ -118,6 +118,7 @@ class CompiledSweep:
         self.arrays, self.table, self.meter, self.limit, self.switches = arrays, table, meter, limit, switches
         self.looks_ahead = switches.look_ahead and arrays.assignment
         self.impossible: int | None = None
+        self._pace = Pace(meter, _FIRST_STEPS, _MOST_STEPS)
         self._collected_at = NONE
         self._input = _input(arrays, np.zeros((_FIRST_LINKS if witness else 0, 2), np.int64))
         self._memory = Memory(
@@ -142,10 +143,10 @@ class CompiledSweep:
         """Sweeps on to event `upto`, or to the end; stops at a return that nothing explains. Raises `OutOfBudgetError`."""
         numbers, end = self._memory.numbers, len(self._input.events)
         while True:
-            status = frontier.run(self._input, self._memory, end if upto is None else upto, _PAUSE)
+            status = frontier.run(self._input, self._memory, end if upto is None else upto, self._pace.steps)
             place = int(numbers[layout.PLACE])
             self.meter.progress = (place, end)
-            self.meter.spend(int(numbers[layout.STEPS]), self.held)
+            self._pace.spend(int(numbers[layout.STEPS]), self.held)
             if status == frontier.FINISHED:
                 return Stopped(place)
             if status == frontier.IMPOSSIBLE:

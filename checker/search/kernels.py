@@ -14,6 +14,7 @@ from numba import int64, njit, uint64
 from numba.core import event
 from numba.core.options import DefaultOptions
 
+from checker.budget import CLOCK
 from checker.search.arrays import NONE, UNKNOWN, Steps
 
 DONE, DEAD, MISSING, FULL, PAUSED, WIDE = 0, 1, 2, 3, 4, 5
@@ -48,21 +49,21 @@ _KEPT = _may_keep()
 
 
 class _Teller(event.Listener):
-    """Says once that something is being compiled: no command does that in silence."""
+    """Says once that something is being compiled: no command does that in silence. No budget pays for it."""
 
-    told = False
+    told = not _KEPT  # else a warning says it already
 
     def on_start(self, event: object) -> None:
+        CLOCK.stop()
         if not self.told:
             self.told = True
             logging.getLogger(__name__).warning("compiling the checker's search, once; this takes some ten seconds")
 
     def on_end(self, event: object) -> None:
-        pass
+        CLOCK.go_on()
 
 
-if _KEPT:
-    event.register("numba:compile", _Teller())  # type: ignore[no-untyped-call]
+event.register("numba:compile", _Teller())  # type: ignore[no-untyped-call]
 
 
 def kernel(function: _Function) -> _Function:

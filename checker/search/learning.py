@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from checker.budget import Meter, OutOfBudgetError
 from checker.search.arrays import NONE, Arrays
 from checker.search.problem import ILLEGAL, Kind, Transitions
 
 CALLS = 1 << 14
 """How often `step` may be called for this: some hundredths of a second. Less often for small problems (`_FEW`, `_EACH`)."""
 _FEW, _EACH = 256, 4
+_SHARE = 20
+"""A step may be slow: no more than this part of the seconds that are left goes into learning."""
 
 
-def learn(form: Arrays, transitions: Transitions) -> Arrays:
+def learn(form: Arrays, transitions: Transitions, meter: Meter) -> Arrays:
     """The arrays with kinds, and with the assignment form where all operations have it; as they are if the states are too many.
 
     All states that operations of these classes can reach from the initial one, in any order and number, are tried: no search
@@ -24,11 +27,16 @@ def learn(form: Arrays, transitions: Transitions) -> Arrays:
     """
     classes = int(form.classes.max(initial=-1)) + 1
     calls = min(CALLS, _FEW + _EACH * len(form.rows))
+    left = meter.seconds_left()
+    own = meter.within(seconds=None if left is None else left / _SHARE)
     found: list[list[int]] = []
     while len(found) < len(transitions.states):
         if len(transitions.states) * classes > calls:
             return form
-        found.append([transitions.step(len(found), klass) for klass in range(classes)])
+        try:
+            found.append([transitions.step(len(found), klass) for klass in own.along(range(classes))])
+        except OutOfBudgetError:
+            return form
     after = np.array(found, np.int64)
     states = len(after)
     legal = after != ILLEGAL

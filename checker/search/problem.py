@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 from checker import columns
+from checker.budget import Meter
 from checker.history import FAIL, INFO, Op, freeze
 from checker.models.base import Effect, Model, State
+
+_Item = TypeVar("_Item")
 
 NEVER = columns.NEVER
 """The place of a return that never came: after every event."""
@@ -82,20 +86,26 @@ class Problem:
     """The operations of one object that matter, as columns; the number of an operation is its place in these columns.
 
     `invoked` and `returned` are places in the order of events; an operation that never returned has `returned` NEVER:
-    it may take effect at any time after its invocation, or never.
+    it may take effect at any time after its invocation, or never. Making the columns looks at the budget of `meter`, if there
+    is one, and raises `OutOfBudgetError`.
     """
 
-    def __init__(self, model: Model, operations: Sequence[Op]) -> None:
+    def __init__(self, model: Model, operations: Sequence[Op], meter: Meter | None = None) -> None:
         self.model = model
         self.given = operations
+        self.meter = meter
+
+    def along(self, items: Iterable[_Item]) -> Iterable[_Item]:
+        """The items, with looks at the budget while they are passed: for loops over all operations, or all events."""
+        return items if self.meter is None else self.meter.along(items)
 
     @cached_property
     def operations(self) -> list[Op]:
-        return [op for op in self.given if matters(self.model, op)]
+        return [op for op in self.along(self.given) if matters(self.model, op)]
 
     @cached_property
     def effects(self) -> list[Effect | None]:
-        return [self.model.effect(op) for op in self.operations]
+        return [self.model.effect(op) for op in self.along(self.operations)]
 
     @cached_property
     def invoked(self) -> list[int]:
@@ -107,7 +117,7 @@ class Problem:
 
     @cached_property
     def kinds(self) -> list[Kind]:
-        return [kind_of(self.model, op) for op in self.operations]
+        return [kind_of(self.model, op) for op in self.along(self.operations)]
 
     @cached_property
     def transitions(self) -> Transitions:
@@ -116,7 +126,7 @@ class Problem:
     @cached_property
     def classes(self) -> list[int]:
         pairs = zip(self.operations, self.effects, strict=True)
-        return [self.transitions.class_of(op, effect) for op, effect in pairs]
+        return [self.transitions.class_of(op, effect) for op, effect in self.along(pairs)]
 
     @cached_property
     def unanswered(self) -> dict[int, list[int]]:
@@ -140,7 +150,7 @@ class Problem:
 
     def keep(self, numbers: Sequence[int], returned: Sequence[int]) -> Problem:
         """The problem of some of the operations, with other places of return (`reductions.settle` has the reasons)."""
-        part = Problem(self.model, ())
+        part = Problem(self.model, (), self.meter)
         part.operations = [self.operations[number] for number in numbers]
         part.effects = [self.effects[number] for number in numbers]
         part.invoked = [self.invoked[number] for number in numbers]

@@ -145,7 +145,7 @@ def test_what_has_more_operations_open_at_once_than_a_word_has_bits_is_decided_b
             for n in range(400, 540)
         ]
         problem = ways.pose(Register(), [*writes, *reads])
-        assert Search(problem, witness=False).is_crowded
+        assert Search(problem, Meter(Budget()), witness=False).is_crowded
         assert isinstance(ways.decide(Register(), [*writes, *reads], meter()), expected)
 
 
@@ -195,7 +195,7 @@ def test_a_model_that_declares_nothing_is_judged_as_by_the_definition(
         model = _Silent()
         for history in (given, builder.finish()):
             (operations,) = selections.by_object(history, model).values()
-            learned += Search(ways.pose(model, operations), witness=False).arrays.assignment
+            learned += Search(ways.pose(model, operations), Meter(Budget()), witness=False).arrays.assignment
             outcome = ways.decide(model, operations, meter())
             assert isinstance(outcome, Valid) == referee.linearizable(model, given.operations), seed
             if isinstance(outcome, Valid):

@@ -118,7 +118,8 @@ def test_wherever_the_kernel_stops_it_goes_on_with_the_same_verdict(
     monkeypatch: pytest.MonkeyPatch, pause: int, rows: int, bits: int
 ) -> None:
     """Pauses after every step, no room for a second row, counts of uses up to one, and a table that knows nothing at first."""
-    monkeypatch.setattr(compiled_sweep, "_PAUSE", pause)
+    monkeypatch.setattr(compiled_sweep, "_FIRST_STEPS", pause)
+    monkeypatch.setattr(compiled_sweep, "_MOST_STEPS", pause)
     monkeypatch.setattr(compiled_sweep, "_FIRST_ROWS", rows)
     monkeypatch.setattr(compiled_sweep, "_FIRST_LINKS", rows)
     monkeypatch.setattr(compiled_sweep, "_GENERATIONS", 3)
