@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(msgspec.json.encode(verdict.as_dict()).decode())
     else:
         reason = f": {verdict.reason}" if verdict.reason else ""
-        print(f"{verdict.verdict}{reason}\n{verdict.operations:,} operations, {verdict.way}, {verdict.seconds:.3f} s")
+        print(f"{verdict.verdict}{reason}\n{verdict.operations:,} operations, {verdict.way}, {verdict.took()}")
     return _UNKNOWN if interrupted and verdict.verdict != INVALID else _STATUS.get(verdict.verdict, _UNKNOWN)
 
 

@@ -78,19 +78,19 @@ def check(
     except KeyboardInterrupt:
         _tell_of_interrupt(todo)
         verdict = _summary(history, model, todo)
+        verdict.seconds = round(meter.elapsed(), 6)
         with contextlib.suppress(KeyboardInterrupt):
             _explain(verdict, model, todo, Meter(Budget(seconds=_EXPLAIN_SECONDS, bytes=meter.budget.bytes)))
-        verdict.seconds = round(meter.elapsed(), 6)
         raise Interrupted(verdict) from None
     verdict = _summary(history, model, todo)
     verdict.warnings = [] if history is asked else history.warnings
+    verdict.seconds = round(meter.elapsed(), 6)
     _explain(verdict, model, todo, meter)
     if witness and verdict.verdict == VALID:
         orders = _orders(model, {part.key: part.operations for part in todo}, meter)
         verdict.witness = [
             {"key": key, "order": [op.as_dict() for op in order]} for key, order in (orders or {}).items()
         ]
-    verdict.seconds = round(meter.elapsed(), 6)
     return verdict
 
 
@@ -228,12 +228,14 @@ def _tell_of_interrupt(todo: Sequence[Part]) -> None:
 
 def _explain(verdict: Verdict, model: Model, todo: Sequence[Part], meter: Meter) -> None:
     broken = {
-        part.key: explain.Broken(list(part.operations), part.finding.outcome.evidence)
+        part.key: explain.Broken(part.operations, part.finding.outcome.evidence)
         for part in todo
         if isinstance(part.finding.outcome, Invalid)
     }
     if broken:
+        spent = Meter(Budget())
         explain.explain(verdict, model, broken, meter)
+        verdict.explanation_seconds = round(spent.elapsed(), 6)
 
 
 def _summary(history: History, model: Model, todo: Sequence[Part]) -> Verdict:

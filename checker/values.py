@@ -119,6 +119,10 @@ class Values:
             return self._list_codes.get(key)
         return self._codes.get(freeze(value))
 
+    def may_hold(self, value: Any) -> bool:
+        """False only if the value never came, neither by itself nor within another one."""
+        return self.find(value) is not None or bool(self._list_codes) or tuple in set(map(type, self._codes))
+
     def frozen(self, code: int) -> Hashable:
         """The frozen twin of the value of a code."""
         return freeze(self[code])

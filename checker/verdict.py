@@ -51,6 +51,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     itself; `taken_as`: how much of what is known of each is needed, `core_from`: beginning in which state), an `explanation`
     in plain English, and which weaker `promises` were kept all the same (`promises.judge`). On valid, if it was asked for:
     the `witness`, for each key an order that shows it. `per_key` has one row a key; `warnings` tell what was done to the file.
+    `seconds` is what the verdict took, `explanation_seconds` what it took to say why beside that (0 where both are one work).
     """
 
     verdict: str
@@ -59,6 +60,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     way: str = ""
     operations: int = 0
     seconds: float = 0.0
+    explanation_seconds: float = 0.0
     key: Any = None
     first_impossible: dict[str, Any] | None = None
     prefix: list[dict[str, Any]] = []
@@ -79,6 +81,11 @@ class Verdict(msgspec.Struct, kw_only=True):
         """The verdict as a map of JSON values."""
         result: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str, str_keys=True)
         return result
+
+    def took(self) -> str:
+        """How long it took, in words."""
+        explained = f", explained in {self.explanation_seconds:.3f} s" if self.explanation_seconds else ""
+        return f"{self.seconds:.3f} s{explained}"
 
     def graph(self) -> Any:
         """The core as a `networkx.MultiDiGraph`: see `reasons.graphs.graph`. Raises ImportError without networkx."""

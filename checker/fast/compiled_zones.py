@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import int64
 
@@ -133,8 +135,55 @@ def _conflict(blocks: Int64, order: Int64, evidence: Int64) -> bool:
     return False
 
 
+class Blocks(NamedTuple):
+    """The blocks of operations that have an order: by block when it `ends` and `starts`, the initial value's block first.
+
+    By state (-1: none) the operation that produces it (-2: nobody, it is the initial one), the one that takes it away, its
+    reader that returned first, its block and its place in that. `roots` are the operations that begin a block.
+    """
+
+    ends: Int64
+    starts: Int64
+    producer: Int64
+    taker: Int64
+    first_reader: Int64
+    block: Int64
+    link: Int64
+    roots: Int64
+
+
 def decide(arrays: Arrays, *, witness: bool = False) -> Ordered | Refuted | GaveUp:
     """Decides the problem, or gives up at once where the conditions of the theorem do not hold."""
+    laid = _laid_out(arrays)
+    if isinstance(laid, Refuted | GaveUp):
+        return laid
+    values, blocks = laid
+    order, evidence = _block_order(blocks), np.full(4, -1, np.int64)
+    if _conflict(blocks, order, evidence):
+        return _refuted(evidence)
+    return Ordered(_witness(arrays, values, order) if witness else None)
+
+
+def blocks_of(arrays: Arrays) -> Blocks | None:
+    """The blocks, None where there are none; whether they fit together is not asked."""
+    laid = _laid_out(arrays)
+    if isinstance(laid, Refuted | GaveUp):
+        return None
+    values, blocks = laid
+    return Blocks(
+        ends=blocks[:, _ENDS],
+        starts=blocks[:, _STARTS],
+        producer=values[:, _PRODUCER],
+        taker=values[:, _TAKER],
+        first_reader=values[:, _FIRST_END],
+        block=values[:, _BLOCK],
+        link=values[:, _LINK],
+        roots=np.flatnonzero(arrays.requires < 0),
+    )
+
+
+def _laid_out(arrays: Arrays) -> tuple[Int64, Int64] | Refuted | GaveUp:
+    """What is known of each value, and the blocks; refuted where the operations on one value have no order already."""
     if not arrays.assignment:
         return GaveUp("some operation does not simply require one value and leave one")
     if (arrays.returned == NEVER).any():
@@ -149,12 +198,7 @@ def decide(arrays: Arrays, *, witness: bool = False) -> Ordered | Refuted | Gave
         return _refuted(evidence)
     blocks = np.empty((int((arrays.requires < 0).sum()) + 1, 4), np.int64)
     count = _chain(*columns, values, blocks, arrays.initial, evidence)
-    if count < 0:
-        return _refuted(evidence)
-    order = _block_order(blocks)
-    if _conflict(blocks, order, evidence):
-        return _refuted(evidence)
-    return Ordered(_witness(arrays, values, order) if witness else None)
+    return _refuted(evidence) if count < 0 else (values, blocks)
 
 
 def _block_order(blocks: Int64) -> Int64:

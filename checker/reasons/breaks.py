@@ -19,7 +19,7 @@ from checker.models.base import Model
 from checker.search.problem import matters
 from checker.verdict import Invalid, Outcome, Valid
 
-_STEPS_BACK = 3
+STEPS_BACK = 3
 """How often the prefix before the end of the evidence is tried; then it leads back only step by step, and bisecting is quicker."""
 
 
@@ -78,7 +78,7 @@ def first_break(model: Model, key: Hashable, operations: Sequence[Op], evidence:
     proof, steps = tuple(evidence), 0
     while low < high:
         middle = _place_of(returns, proof)
-        if middle == high and steps < _STEPS_BACK:
+        if middle == high and steps < STEPS_BACK:
             middle, steps = high - 1, steps + 1
         elif not low <= middle < high:
             middle = (low + high) // 2
@@ -89,11 +89,22 @@ def first_break(model: Model, key: Hashable, operations: Sequence[Op], evidence:
             low, before = middle + 1, outcome
     if before is None:
         before = ways.decide(model, cut(model, relevant, returns[high] - 1), meter)
-    impossible = next(op for op in relevant if op.returned == returns[high])
-    prefix = cut(model, relevant, returns[high])
+    return _at(model, key, relevant, returns[high], proof)._replace(before=before)
+
+
+def break_at(model: Model, key: Hashable, operations: Sequence[Op], end: int, meter: Meter) -> Break:
+    """The break of operations of which is known that their first impossible event is the one at `end`."""
+    relevant = [op for op in operations if matters(model, op)]
+    before = ways.decide(model, cut(model, relevant, end - 1), meter)
+    return _at(model, key, relevant, end, ())._replace(before=before)
+
+
+def _at(model: Model, key: Hashable, relevant: list[Op], end: int, proof: Sequence[Op]) -> Break:
+    impossible = next(op for op in relevant if op.returned == end)
+    prefix = cut(model, relevant, end)
     known = {op.invoked for op in prefix}
-    within = all(op.invoked in known and (op.returned or 0) <= returns[high] for op in proof)
-    return Break(key, relevant, impossible, prefix, proof if within else (), before)
+    within = all(op.invoked in known and (op.returned or 0) <= end for op in proof)
+    return Break(key, relevant, impossible, prefix, tuple(proof) if within else (), None)
 
 
 def _place_of(returns: Sequence[int], evidence: Sequence[Op]) -> int:

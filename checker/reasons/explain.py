@@ -6,11 +6,11 @@ are in `registers.py` and `lists.py`. Whatever goes wrong in here, the verdict s
 
 from __future__ import annotations
 
-from collections import deque
+import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from checker import promises
+from checker import promises, ways
 from checker.budget import Budget, Meter
 from checker.history import FAIL, OK, Op
 from checker.models.base import NOTHING, Model, State
@@ -20,10 +20,11 @@ from checker.reasons import cores, phrases, types
 from checker.reasons import families as family_reasons
 from checker.reasons import lists as list_reasons
 from checker.reasons import registers as register_reasons
-from checker.reasons.breaks import Break, first_break
+from checker.reasons.breaks import Break, break_at, first_break
 from checker.reasons.cores import Core
 from checker.reasons.memory import remembering
-from checker.reasons.states import Possible, possible_states
+from checker.reasons.states import Possible, of_blocks, possible_states
+from checker.reasons.stories import story
 from checker.verdict import UNKNOWN, Valid, Verdict
 
 _KEYS = 16
@@ -69,29 +70,111 @@ def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], m
 
 def _explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], meter: Meter) -> None:
     smallest = sorted(broken, key=lambda key: len(broken[key].operations))[:_KEYS]
-    breaks = [first_break(model, key, *broken[key], meter) for key in smallest]
-    first = min(breaks, key=lambda found: found.impossible.returned or 0)
-    everything = broken[first.key].operations
+    first = min((_located(model, key, broken[key], meter) for key in smallest), key=lambda found: found.end)
+    everything = first.operations
     verdict.key = first.key
     verdict.first_impossible = first.impossible.as_dict()
     verdict.explanation = f"{phrases.answered(first.impossible)}, but no order of the operations explains that."
-    _fill_prefix(verdict, model, first)
+    if first.cut is None or not _explain_quickly(verdict, model, first, everything, meter):
+        everything = list(everything)
+        found = first.found or break_at(model, first.key, everything, first.end, meter)
+        _explain_at_length(verdict, model, found, everything, meter)
+    if len(broken) > 1:
+        of = "" if len(broken) <= _KEYS else f" of the {_KEYS} smallest"
+        verdict.explanation += f" ({len(broken)} keys are not linearizable; this is the one{of} that broke first.)"
+
+
+class _Located(NamedTuple):
+    """Where an object breaks: found on arrays (`cut`, see `columnar.py`) or on operations."""
+
+    key: Hashable
+    operations: Sequence[Op]
+    impossible: Op
+    cut: Any
+    found: Break | None
+
+    @property
+    def end(self) -> int:
+        """The place of the impossible event."""
+        return self.impossible.returned or 0
+
+
+def _located(model: Model, key: Hashable, broken: Broken, meter: Meter) -> _Located:
+    columnar = _columnar(model, broken.operations)
+    cut = None if columnar is None else columnar.first_break(model, broken.operations, broken.evidence)
+    if cut is not None:
+        return _Located(key, broken.operations, cut.op, cut, None)
+    operations = list(broken.operations)
+    found = first_break(model, key, operations, broken.evidence, meter)
+    return _Located(key, operations, found.impossible, None, found)
+
+
+def _columnar(model: Model, operations: Sequence[Op]) -> Any:
+    """The module `columnar`, where it pays and can be had."""
+    if len(operations) < ways.COMPILED_FROM or not isinstance(model, Register):
+        return None
+    try:
+        # By name and only now, as in `ways.py`: numba may be missing, and takes a second.
+        return importlib.import_module("checker.reasons.columnar")
+    except ImportError:
+        return None
+
+
+def _explain_quickly(verdict: Verdict, model: Model, first: _Located, everything: Sequence[Op], meter: Meter) -> bool:
+    """Explains a register of unique values by the few operations that matter; False if that takes more of them."""
+    telling = _columnar(model, everything).telling(first.cut, _SHOWN)
+    if telling is None:
+        return False
+    finding = register_reasons.find(first.impossible, telling.told, telling.recorded)
+    cut = Break(first.key, telling.recorded, first.impossible, telling.prefix, (), Valid(()))
+    core = cores.argued(model, cut, finding.core, meter, anywhere=finding.anywhere) if finding is not None else None
+    if finding is None or core is None:
+        return False
+    before = telling.before
+    _fill_prefix(verdict, model, before.length, before.last, before.last, before.state)
+    possible = of_blocks(*telling.states)
+    _tell(verdict, model, cut, _Reason(possible, finding.because, core, telling.recorded), everything, meter)
+    return True
+
+
+def _explain_at_length(verdict: Verdict, model: Model, first: Break, everything: Sequence[Op], meter: Meter) -> None:
+    """Explains whatever it is by all operations of the object."""
+    if isinstance(first.before, Valid):
+        order = first.before.witness
+        state: State | None = model.init
+        for op in order[:-_SHOWN]:
+            state = model.step(state, op)
+        _fill_prefix(verdict, model, len(order), order[-_SHOWN:], first.relevant, state)
     left = meter.seconds_left()
     possible = possible_states(model, first, meter.within(seconds=None if left is None else left / 3))
+    because, core = _finding(model, first, everything, meter)
+    _tell(verdict, model, first, _Reason(possible, because, core, everything), everything, meter)
+    if not first.certain:
+        verdict.explanation += " (Whether an earlier operation is impossible was not decided within the budget.)"
+
+
+class _Reason(NamedTuple):
+    """What was possible, why, what shows it, and at least the operations of the core as they were recorded."""
+
+    possible: Possible
+    because: str
+    core: Core | None
+    recorded: Sequence[Op]
+
+
+def _tell(
+    verdict: Verdict, model: Model, first: Break, reason: _Reason, everything: Sequence[Op], meter: Meter
+) -> None:
+    """Puts the reason in the verdict, and in words."""
+    possible, because, core, recorded = reason
     verdict.possible_states = [_clipped(model, state) for state in possible.states]
     verdict.possible_states_complete = possible.complete
-    because, core = _finding(model, first, everything, meter)
     if core is not None:
-        verdict.core = _core_rows(core, everything)
+        verdict.core = _core_rows(core, recorded)
         verdict.core_from = "any state" if core.anywhere else "the initial state"
     mixed = types.says(model, first.impossible, everything, meter)
     because = "; ".join(text for text in (because, mixed) if text)
     verdict.explanation = _sentence(model, first, possible, because, core)
-    if not first.certain:
-        verdict.explanation += " (Whether an earlier operation is impossible was not decided within the budget.)"
-    if len(broken) > 1:
-        of = "" if len(broken) <= _KEYS else f" of the {_KEYS} smallest"
-        verdict.explanation += f" ({len(broken)} keys are not linearizable; this is the one{of} that broke first.)"
 
 
 def _place(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken]) -> None:
@@ -103,23 +186,15 @@ def _place(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken]) ->
         verdict.explanation += f" {verdict.promises['sentence']}"
 
 
-def _fill_prefix(verdict: Verdict, model: Model, first: Break) -> None:
-    """The longest linearizable prefix as an order with the state after each operation."""
-    if not isinstance(first.before, Valid):
-        return
-    order = first.before.witness
-    state: State | None = model.init
-    states: deque[State | None] = deque(maxlen=_SHOWN)  # all of them would be memory, where each is a long list
-    for op in order:
+def _fill_prefix(
+    verdict: Verdict, model: Model, length: int, last: Sequence[Op], recorded: Sequence[Op], state: State | None
+) -> None:
+    """The longest linearizable prefix: its last operations as an order, with the state after each; `state` is that before them."""
+    verdict.prefix_length = length
+    originals = _originals(last, recorded)
+    for op in last:
         state = model.step(state, op)
-        states.append(state)
-    verdict.prefix_length = len(order)
-    shown = order[-_SHOWN:]
-    originals = _originals(shown, first.relevant)
-    verdict.prefix = [
-        {"op": originals[op.invoked].as_dict(), "state": _clipped(model, after)}
-        for op, after in zip(shown, states, strict=True)
-    ]
+        verdict.prefix.append({"op": originals[op.invoked].as_dict(), "state": _clipped(model, state)})
 
 
 def _originals(operations: Sequence[Op], recorded: Sequence[Op]) -> dict[int, Op]:
@@ -137,7 +212,7 @@ def _finding(model: Model, first: Break, everything: Sequence[Op], meter: Meter)
     """Why, and the operations that show it: by an argument where the values allow one, else by a search."""
     found: register_reasons.Finding | None = None
     if isinstance(model, Register) and not any(op.f == "append" for op in first.prefix):
-        found = register_reasons.find(model, first.impossible, first.prefix, everything)
+        found = register_reasons.find(first.impossible, story(model, first.prefix), everything)
     elif isinstance(model, AppendList):
         found = list_reasons.find(model, first.impossible, first.prefix, everything)
     else:

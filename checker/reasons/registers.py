@@ -30,18 +30,18 @@ class Finding(NamedTuple):
     anywhere: bool = False
 
 
-def find(model: Model, impossible: Op, prefix: Sequence[Op], everything: Sequence[Op]) -> Finding | None:
-    """Why `impossible`, the last event of `prefix`, fits no order; None if it takes more than values produced once.
+def find(impossible: Op, told: Story, everything: Sequence[Op]) -> Finding | None:
+    """Why `impossible`, the last event of what is `told`, fits no order; None if it takes more than values produced once.
 
     `everything` are all operations of the object, those of later and failed ones included.
     """
+    model = told.model
     effect = model.effect(impossible)
     if effect is None and impossible.type == FAIL:
         return Finding("a cas that meets the value it expects is not refused", [impossible])
     if effect is None or effect.requires is NOTHING:
         return None
     wanted = effect.requires
-    told = story(model, prefix)
     mine = told.of(wanted)
     if not mine.producers and wanted != model.init:
         return _never(model, impossible, wanted, everything)
@@ -81,7 +81,7 @@ def _outlived(told: Story, impossible: Op, producers: Sequence[Op]) -> Finding |
 def _never(model: Model, impossible: Op, wanted: State, everything: Sequence[Op]) -> Finding:
     """The value came from nowhere, from a failed operation, or from the future."""
     text = model.describe(wanted)
-    failed = [op for op in everything if op.type == FAIL and op is not impossible and wanted in _written(op)]
+    failed = [op for op in everything if op.type == FAIL and op is not impossible and wanted in written(op)]
     later = story(model, (op for op in everything if op.type != FAIL)).of(wanted).producers
     if failed:
         because = (
@@ -94,7 +94,7 @@ def _never(model: Model, impossible: Op, wanted: State, everything: Sequence[Op]
     return Finding(f"no operation ever wrote {text}", [impossible])
 
 
-def _written(op: Op) -> list[State]:
+def written(op: Op) -> list[State]:
     """The state that a failed write or cas would have left."""
     if op.f == "write":
         return [(freeze(op.value),)]

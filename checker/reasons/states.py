@@ -50,13 +50,18 @@ def possible_states(model: Model, first: Break, meter: Meter) -> Possible:
         return _tried(model, first, *_passed_through(model, first, meter), meter)
     found = blocks(told) if first.certain else None
     if found is not None:
-        sure, late = (sorted(states, key=_rank) for states in possible(told, found, begin))
-        return Possible([*sure, *late], complete=True, unanswered=len(late))
+        return of_blocks(*possible(told, found, begin))
     tried = _tried(model, first, _not_outlived(told, begin), True, meter)
     answered = {state for state, known in told.values.items() if any(op.returned is not None for op in known.producers)}
     early = [state for state in tried.states if state in answered or state == model.init]
     late = [state for state in tried.states if state not in early]
     return Possible([*early, *late], tried.complete, len(late))
+
+
+def of_blocks(sure: Iterable[State], late: Iterable[State]) -> Possible:
+    """What `stories.possible` says, in order: all states that were possible."""
+    unseen = sorted(late, key=_rank)
+    return Possible([*sorted(sure, key=_rank), *unseen], complete=True, unanswered=len(unseen))
 
 
 def _not_outlived(told: Story, begin: int) -> list[State]:

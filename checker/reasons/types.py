@@ -16,6 +16,7 @@ from checker.budget import Meter
 from checker.history import Op
 from checker.models.base import Model
 from checker.reasons import phrases
+from checker.selections import Selected
 from checker.verdict import Valid
 
 _SCALARS = (int, float, str)
@@ -46,6 +47,9 @@ def _mixed(impossible: Op, everything: Sequence[Op]) -> tuple[Any, Any] | None:
     met += _leaves(impossible.value[0]) if impossible.f == "cas" else []
     twins = {_tagged(twin): leaf for leaf in met if (twin := _twin(leaf)) is not None}
     asked: dict[tuple[str, Any], Any] = {}
+    values = everything.columns.values if twins and isinstance(everything, Selected) else None
+    if values is not None and not any(values.may_hold(twin) for _, twin in twins):
+        return None
     for op in everything if twins else ():
         value = op.value
         if op.f == "cas" and op is not impossible:

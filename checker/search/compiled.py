@@ -33,7 +33,7 @@ class Search:
     def __init__(self, problem: Problem, meter: Meter, *, witness: bool) -> None:
         self.refuted: Invalid | None = None
         self._witness = witness
-        form, transitions, self._named = _posed(problem)
+        form, transitions, self._named = posed(problem)
         if transitions is not None:
             form = learn(form, transitions, meter)
         known = transitions is None or form.assignment
@@ -110,7 +110,7 @@ class Search:
         return Valid(() if said.order is None else self._named(self.arrays.rows[said.order]))
 
 
-def _posed(problem: Problem) -> tuple[Arrays, Transitions | None, Callable[[Int64], tuple[Op, ...]]]:
+def posed(problem: Problem) -> tuple[Arrays, Transitions | None, Callable[[Int64], tuple[Op, ...]]]:
     """The arrays of a problem, the steps of its model unless they have assignment form, and how rows are turned into operations."""
     given = problem.given
     if isinstance(given, Selected):

@@ -302,4 +302,4 @@ def _tell(verdict: Verdict, file: str) -> None:
                 more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
                 screen.print(f"    {len(keys)} keys are {word}: {escape(', '.join(keys[:8]))}{more}")
     way = f", by {verdict.way}" if verdict.way else ""
-    screen.print(f"{verdict.operations} operations, model {verdict.model}{way}, {verdict.seconds:.3f} s")
+    screen.print(f"{verdict.operations} operations, model {verdict.model}{way}, {verdict.took()}")

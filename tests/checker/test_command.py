@@ -35,6 +35,7 @@ DOCUMENTED = {
     "way",
     "operations",
     "seconds",
+    "explanation_seconds",
     "first_impossible",
     "core",
     "explanation",

@@ -132,12 +132,12 @@ def test_an_error_in_an_explanation_loses_no_proof(monkeypatch: pytest.MonkeyPat
     def fail(*_: Any) -> None:
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(explain, "possible_states", fail)
+    monkeypatch.setattr(explain, "_tell", fail)
     verdict = check(History(broken_register(1, values=0)), Register())
     assert verdict.verdict == "invalid"
     assert verdict.first_impossible is not None
     assert "no such thing" in verdict.warnings[0]
-    monkeypatch.setattr(explain, "first_break", fail)
+    monkeypatch.setattr(explain, "_located", fail)
     verdict = check(History(broken_register(1, values=0)), Register())
     assert (verdict.verdict, verdict.key) == ("invalid", "k0")
     assert verdict.explanation == "It is not linearizable; no explanation: RuntimeError: no such thing."

@@ -48,7 +48,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def stripped(verdict: Verdict) -> dict[str, Any]:
     """All of it but what took how long."""
     told = verdict.as_dict()
-    del told["seconds"]
+    del told["seconds"], told["explanation_seconds"]
     for row in told["per_key"]:
         del row["seconds"]
     return told

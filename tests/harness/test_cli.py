@@ -210,6 +210,7 @@ def test_check_says_valid_with_0_and_invalid_with_1_and_a_sentence(tmp_path: Pat
         "way",
         "operations",
         "seconds",
+        "explanation_seconds",
         "first_impossible",
         "core",
         "explanation",
