@@ -26,6 +26,7 @@ whatever the guarantee says that the replica must have.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,8 +35,10 @@ import msgspec
 from checker.history import Op
 from checker.models.base import Model
 from checker.models.lists import AppendList
+from checker.models.registers import Register
 from checker.reasons.stories import story
 from checker.search.problem import matters
+from checker.selections import Selected
 from checker.sessions import lists, registers, staleness
 from checker.sessions.answers import (
     GUARANTEES,
@@ -61,6 +64,9 @@ class Placed(NamedTuple):
 
 def placed(model: Model, operations: Sequence[Op]) -> Placed:
     """The guarantees and the stale reads of one object; no stale reads (None) where it can't be known which are."""
+    quickly = _on_arrays(model, operations)
+    if quickly is not None:
+        return Placed(*quickly)
     known = [op for op in operations if matters(model, op)]
     if isinstance(model, AppendList):
         assert isinstance(model.init, tuple)
@@ -73,6 +79,19 @@ def placed(model: Model, operations: Sequence[Op]) -> Placed:
         return Placed(undecided(order), None)
     stale = None if order.conflict else staleness.of_register(told, order, known)
     return Placed(registers.guarantees(told, order, known), stale)
+
+
+def _on_arrays(model: Model, operations: Sequence[Op]) -> tuple[dict[str, Answer], Stale] | None:
+    """The same on arrays, where it pays and can be had."""
+    if not isinstance(model, Register) or not isinstance(operations, Selected):
+        return None
+    try:
+        # By name and only now, as in `ways.py`: numba may be missing, and takes a second.
+        columnar = importlib.import_module("checker.sessions.columnar")
+    except ImportError:
+        return None
+    found: tuple[dict[str, Answer], Stale] | None = columnar.placed(model, operations)
+    return found
 
 
 def judge(model: Model, broken: Mapping[Hashable, Sequence[Op]], *, undecided_keys: int = 0) -> dict[str, Any]:

@@ -27,6 +27,11 @@ class Selected(Sequence[Op]):
         """The columns of these operations alone."""
         return self._columns if self._rows is None else self._columns.take(self._rows)
 
+    @property
+    def exact(self) -> bool:
+        """Whether columns hold all of the history's operations exactly."""
+        return not self._kept
+
     def pick(self, places: Integers) -> tuple[Op, ...]:
         """The operations in these places, in the order given."""
         rows = places if self._rows is None else self._rows[places]

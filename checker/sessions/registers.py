@@ -23,7 +23,7 @@ from checker.sessions.answers import (
 from checker.sessions.versions import Span, Version, Versions, has_order, precedes, without_time
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """What an operation of a session did: it met a version, or it made one."""
 
     op: Op
@@ -34,8 +34,8 @@ class _Step(NamedTuple):
 class _Edge(NamedTuple):
     """One version must not stand after the other, because of two steps of a session."""
 
-    one: _Step
-    other: _Step
+    one: Step
+    other: Step
 
 
 def guarantees(told: Story, found: Versions, operations: Sequence[Op]) -> dict[str, Answer]:
@@ -43,7 +43,7 @@ def guarantees(told: Story, found: Versions, operations: Sequence[Op]) -> dict[s
     sessions = [list(_steps(told, found, session)) for session in by_process(operations)]
     describe = told.model.describe
 
-    def judged(edges: Callable[[list[_Step]], Iterator[_Edge]], spans: Sequence[Span]) -> Answer:
+    def judged(edges: Callable[[list[Step]], Iterator[_Edge]], spans: Sequence[Span]) -> Answer:
         if found.conflict and spans is found.spans:
             return Answer(holds=None, because=found.conflict)
         return _judged(spans, [edge for session in sessions for edge in edges(session)], describe)
@@ -56,21 +56,21 @@ def guarantees(told: Story, found: Versions, operations: Sequence[Op]) -> dict[s
     }
 
 
-def _steps(told: Story, found: Versions, session: Sequence[Op]) -> Iterator[_Step]:
+def _steps(told: Story, found: Versions, session: Sequence[Op]) -> Iterator[Step]:
     """A session's steps in order; a cas meets a version and makes the next one."""
     for op in session:
         effect = told.effects.get(op.invoked)
         if effect is None:
             continue
         if effect.requires is not NOTHING and op.returned is not None:
-            yield _Step(op, found.of_state[effect.requires], wrote=False)
+            yield Step(op, found.of_state[effect.requires], wrote=False)
         if brings(effect) is not NOTHING and op.type != FAIL and op.invoked in found.by_place:
-            yield _Step(op, found.by_place[op.invoked], wrote=True)
+            yield Step(op, found.by_place[op.invoked], wrote=True)
 
 
-def _reads_of_own(session: list[_Step]) -> Iterator[_Edge]:
+def _reads_of_own(session: list[Step]) -> Iterator[_Edge]:
     """The last write before a read is enough: by time the earlier ones stand before it."""
-    last: _Step | None = None
+    last: Step | None = None
     for step in session:
         if step.wrote:
             last = step
@@ -78,19 +78,19 @@ def _reads_of_own(session: list[_Step]) -> Iterator[_Edge]:
             yield _Edge(last, step)
 
 
-def _reads_in_turn(session: list[_Step]) -> Iterator[_Edge]:
+def _reads_in_turn(session: list[Step]) -> Iterator[_Edge]:
     reads = [step for step in session if not step.wrote]
     yield from (_Edge(one, other) for one, other in pairwise(reads))
 
 
-def _writes_in_turn(session: list[_Step]) -> Iterator[_Edge]:
+def _writes_in_turn(session: list[Step]) -> Iterator[_Edge]:
     writes = [step for step in session if step.wrote]
     yield from (_Edge(one, other) for one, other in pairwise(writes))
 
 
-def _writes_after_reads(session: list[_Step]) -> Iterator[_Edge]:
+def _writes_after_reads(session: list[Step]) -> Iterator[_Edge]:
     """The reads since the write before are enough: earlier ones must stand before that one, which by time is before this one."""
-    reads: list[_Step] = []
+    reads: list[Step] = []
     for step in session:
         if step.wrote:
             yield from (_Edge(read, step) for read in reads)
@@ -104,7 +104,7 @@ def _judged(spans: Sequence[Span], edges: Sequence[_Edge], describe: Callable[[S
         if precedes(spans, other.version, one.version):
             when = f"before {describe(one.version.state)}"
             return broken(
-                f"process {one.op.process} {_did(one, describe)} and then {_did(other, describe)}, which came {when}"
+                f"process {one.op.process} {did(one, describe)} and then {did(other, describe)}, which came {when}"
             )
     blocks = [(one.version.block, other.version.block) for one, other in edges]
     if has_order(spans, blocks):
@@ -112,7 +112,7 @@ def _judged(spans: Sequence[Span], edges: Sequence[_Edge], describe: Callable[[S
     return broken("no order of the updates gives it to all clients at once")
 
 
-def _did(step: _Step, describe: Callable[[State], str]) -> str:
+def did(step: Step, describe: Callable[[State], str]) -> str:
     value = describe(step.version.state)
     if step.wrote:
         return f"wrote {value} (invoked {phrases.start(step.op)})"

@@ -43,7 +43,7 @@ class Stale(NamedTuple):
     worst: list[StaleRead]
 
 
-class _Update(NamedTuple):
+class Update(NamedTuple):
     """An update in time; `end` is the place at which it had certainly taken effect, with the time of that."""
 
     invoked: int
@@ -57,9 +57,9 @@ class _Look(NamedTuple):
     """A stale read: what is certain to have replaced its value first, and when the value had come at the latest and the earliest."""
 
     op: Op
-    replaced: _Update
+    replaced: Update
     end: int
-    begin: _Update | None
+    begin: Update | None
 
 
 def of_register(told: Story, found: Versions, operations: Sequence[Op]) -> Stale:
@@ -79,7 +79,7 @@ def of_register(told: Story, found: Versions, operations: Sequence[Op]) -> Stale
             begin = None if version.op is None else _update(version)
             looks.append(_Look(op, replaced, version.end, begin))
     unseen = [
-        _Update(op.invoked, op.invoke_time, NEVER, None)
+        Update(op.invoked, op.invoke_time, NEVER, None)
         for known in told.values.values()
         for op in known.producers
         if op.invoked not in found.by_place
@@ -100,7 +100,7 @@ def of_list(operations: Sequence[Op]) -> Stale | None:
         return None  # a read from the future
     if len(longest) > 1 and len(reads) * len(updates) > PAIRS:
         return None
-    nobody = _Update(NEVER, None, NEVER, None)
+    nobody = Update(NEVER, None, NEVER, None)
     agree = len(longest) == 1
     ordered = [updates.pop(item, nobody) for item in lists[longest[0].invoked]] if agree else []
     ordered += updates.values()
@@ -123,7 +123,7 @@ def of_list(operations: Sequence[Op]) -> Stale | None:
 
 def _appends(
     operations: Sequence[Op], reads: Sequence[Op], lists: Mapping[int, Sequence[Hashable]]
-) -> dict[Hashable, _Update]:
+) -> dict[Hashable, Update]:
     """The appends that took effect, by element: answered, or seen by a read; the first such moment counts."""
     seen: dict[Hashable, Op] = {}
     for op in sorted(reads, key=lambda each: -(each.returned or 0)):
@@ -136,7 +136,7 @@ def _appends(
                 (each for each in (op, seen.get(element)) if each is not None and each.returned is not None),
                 key=_returned,
             )
-            updates[element] = _Update(op.invoked, op.invoke_time, _returned(shows), shows.return_time, element)
+            updates[element] = Update(op.invoked, op.invoke_time, _returned(shows), shows.return_time, element)
     return updates
 
 
@@ -144,33 +144,33 @@ def _returned(op: Op) -> int:
     return NEVER if op.returned is None else op.returned
 
 
-def _list_read(op: Op, replaced: _Update, ordered: Sequence[_Update], have: set[Hashable]) -> StaleRead:
+def _list_read(op: Op, replaced: Update, ordered: Sequence[Update], have: set[Hashable]) -> StaleRead:
     missing = [update for update in ordered if update.element not in have]
     sure = sum(1 for update in missing if update.end < op.invoked)
     possible = [update for update in missing if update.invoked < _returned(op)]
     inside = (update for update in ordered if update.element in have)
     earliest = min(possible, key=lambda each: each.invoked)
-    return _read(
+    return stale_read(
         op, replaced, _later(earliest, max(inside, key=lambda each: each.invoked, default=None)), sure, len(possible)
     )
 
 
-def _update(version: Version) -> _Update:
+def _update(version: Version) -> Update:
     op, shows = version.op, version.shows
     assert op is not None
-    return _Update(op.invoked, op.invoke_time, version.end, None if shows is None else shows.return_time)
+    return Update(op.invoked, op.invoke_time, version.end, None if shows is None else shows.return_time)
 
 
-def _first_ends(updates: Sequence[_Update]) -> list[_Update]:
+def _first_ends(updates: Sequence[Update]) -> list[Update]:
     """For each place in the order of invocations the update that had taken effect first among those from there on."""
-    best: list[_Update] = list(updates)
+    best: list[Update] = list(updates)
     for place in range(len(updates) - 2, -1, -1):
         if best[place + 1].end < best[place].end:
             best[place] = best[place + 1]
     return best
 
 
-def _stale(looks: Sequence[_Look], updates: Sequence[_Update], unseen: Sequence[_Update]) -> Stale:
+def _stale(looks: Sequence[_Look], updates: Sequence[Update], unseen: Sequence[Update]) -> Stale:
     worst = [_counted(look, updates, unseen) for look in sorted(looks, key=_by_time)[:WORST]]
     return Stale(len(looks), sorted(worst, key=oldest))
 
@@ -181,7 +181,7 @@ def _by_time(look: _Look) -> int:
     return -(look.op.invoked - look.replaced.end if start is None or end is None else end - start)
 
 
-def _counted(look: _Look, updates: Sequence[_Update], unseen: Sequence[_Update]) -> StaleRead:
+def _counted(look: _Look, updates: Sequence[Update], unseen: Sequence[Update]) -> StaleRead:
     """The read with the updates that certainly, and that possibly, came between its value and itself."""
     op, own = look.op, -1 if look.begin is None else look.begin.invoked
     sure = sum(1 for update in updates if update.invoked > look.end and update.end < op.invoked)
@@ -191,14 +191,14 @@ def _counted(look: _Look, updates: Sequence[_Update], unseen: Sequence[_Update])
         if update.invoked < (op.returned or 0) and update.end >= own and update.invoked != own
     ]
     earliest = min(possible, key=lambda each: each.invoked)
-    return _read(op, look.replaced, _later(earliest, look.begin), sure, len(possible))
+    return stale_read(op, look.replaced, _later(earliest, look.begin), sure, len(possible))
 
 
-def _later(one: _Update, other: _Update | None) -> _Update:
+def _later(one: Update, other: Update | None) -> Update:
     return one if other is None or other.invoked < one.invoked else other
 
 
-def _read(op: Op, replaced: _Update, earliest: _Update, sure: int, possible: int) -> StaleRead:
+def stale_read(op: Op, replaced: Update, earliest: Update, sure: int, possible: int) -> StaleRead:
     return StaleRead(
         process=op.process,
         key=op.key,

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 import simulate
 
-from checker import History, Verdict, check
+from checker import History, Verdict, check, promises, selections
 from checker.history import FAIL, OK, HistoryBuilder
 from checker.models.base import Model
 from checker.models.registers import Register
 from checker.reasons import columnar, explain, phrases
+from checker.sessions import columnar as sessions
 
 
 def faulty(draw: Random, operations: int) -> History | None:
@@ -118,3 +119,42 @@ def test_the_prefix_ends_in_an_order_that_can_be_replayed(ways: tuple[Any, Count
                 assert phrases.value(op["value"][0]) == (value or "nil")
             value = step["state"]
     assert used[True] > 25
+
+
+def faulty_often(draw: Random) -> History:
+    """A history of unique values, with times, in which several reads return some other value."""
+    operations = draw.randrange(5, 120)
+    clients, unanswered = draw.choice([2, 4, 8]), draw.choice([0.0, 0.1])
+    history = simulate.register_history(draw, operations=operations, clients=clients, unanswered=unanswered)
+    ops = [simulate.stamped(op) for op in history]
+    written = [op.value if op.f == "write" else op.value[1] for op in ops if op.f != "read"]
+    reads = [number for number, op in enumerate(ops) if op.f == "read" and op.type == OK]
+    for wrong in draw.sample(reads, min(len(reads), draw.randrange(4))):
+        near = min(len(written), draw.choice([3, 200]))
+        middle = len(written) * wrong // len(ops)
+        choice = written[max(0, middle - near) : middle + near // 2 + 1]
+        if choice:
+            ops[wrong] = msgspec.structs.replace(ops[wrong], result=draw.choice(choice))
+    return History(ops)
+
+
+def test_promises_on_arrays_are_those_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guarantees with their reasons, how many reads were stale, and how stale the worst were."""
+    holds: Counter[tuple[str, bool | None]] = Counter()
+    stale = 0
+    for seed in range(600):
+        history = in_columns(faulty_often(Random(seed)))
+        given = selections.Selected(history.columns, history.kept, None)
+        quick = sessions.placed(Register(), given)
+        with monkeypatch.context() as patched:
+            patched.setattr(promises, "_on_arrays", lambda *_: None)
+            slow = promises.placed(Register(), given)
+        if quick is None:
+            continue
+        assert promises.Placed(*quick) == slow, seed
+        holds.update((name, answer.holds) for name, answer in slow.guarantees.items())
+        stale += slow.stale is not None and slow.stale.reads > 1
+    assert holds["read your writes", True] > 200
+    assert holds["read your writes", False] > 20
+    assert holds["monotonic reads", False] > 20
+    assert stale > 20
