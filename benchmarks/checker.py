@@ -98,10 +98,10 @@ def _unique() -> Iterator[Work]:
                 yield _named(2 if cas else 1, clients=clients, cas=cas, stale=stale, **million)
     small: dict[str, Any] = {"operations": 10_000, "clients": 10}
     yield _named(3, 3.59 / 1000, porcupine=3.59, **small)
-    yield _named(3, 3.59 / 200, porcupine=3.59, ways="depth first, sweep", **small)
+    yield _named(3, 3.59 / 200, porcupine=3.59, ways="sweep", **small)
     yield _named(4, 0.02, porcupine=56.6, stale=True, **small)
-    yield _named(5, 0.5, operations=100_000, clients=20, unanswered=0.01, ways="depth first, sweep")
-    yield _named(5, 1.0, operations=1_000_000, clients=5, unanswered=0.01, ways="depth first, sweep")
+    yield _named(5, 0.5, operations=100_000, clients=20, unanswered=0.01, ways="sweep")
+    yield _named(5, 1.0, operations=1_000_000, clients=5, unanswered=0.01, ways="sweep")
 
 
 def _five_values() -> Iterator[Work]:
