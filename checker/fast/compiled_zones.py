@@ -88,7 +88,7 @@ def _chain(
     """Follows the chain of each write, and of the initial value; the number of blocks, or -1 with evidence."""
     count, linked = 0, 0
     for root in range(-1, len(requires)):
-        if root >= 0 and requires[root] >= 0:
+        if root >= 0 and (requires[root] >= 0 or produces[root] < 0):  # a link of a chain, or in no block
             continue
         block = blocks[count]
         block[_ENDS] = block[_STARTS] = _BEFORE_ALL
@@ -178,7 +178,7 @@ def blocks_of(arrays: Arrays) -> Blocks | None:
         first_reader=values[:, _FIRST_END],
         block=values[:, _BLOCK],
         link=values[:, _LINK],
-        roots=np.flatnonzero(arrays.requires < 0),
+        roots=_roots(arrays),
     )
 
 
@@ -196,9 +196,14 @@ def _laid_out(arrays: Arrays) -> tuple[Int64, Int64] | Refuted | GaveUp:
         return GaveUp("a value that somebody asks for is brought by several operations")
     if related == _IMPOSSIBLE:
         return _refuted(evidence)
-    blocks = np.empty((int((arrays.requires < 0).sum()) + 1, 4), np.int64)
+    blocks = np.empty((len(_roots(arrays)) + 1, 4), np.int64)
     count = _chain(*columns, values, blocks, arrays.initial, evidence)
     return _refuted(evidence) if count < 0 else (values, blocks)
+
+
+def _roots(arrays: Arrays) -> Int64:
+    """The operations that begin a block; who requires nothing and produces nothing is in none."""
+    return np.flatnonzero((arrays.requires < 0) & (arrays.produces >= 0))
 
 
 def _block_order(blocks: Int64) -> Int64:
@@ -214,7 +219,7 @@ def _refuted(evidence: Int64) -> Refuted:
 
 def _witness(arrays: Arrays, values: Int64, order: Int64) -> Int64:
     """The blocks in order, in each of them link by link: what produces a value, its readers, what takes it away."""
-    roots = np.flatnonzero(arrays.requires < 0)
+    roots, anywhere = _roots(arrays), np.flatnonzero((arrays.requires < 0) & (arrays.produces < 0))
     block, link = np.zeros(len(arrays.invoked), np.int64), np.zeros(len(arrays.invoked), np.int64)
     block[roots] = np.arange(1, len(roots) + 1)
     rest = np.flatnonzero(arrays.requires >= 0)
@@ -224,4 +229,16 @@ def _witness(arrays: Arrays, values: Int64, order: Int64) -> Int64:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     found: Int64 = np.lexsort((link, rank[block]))
+    return found if not len(anywhere) else _among(arrays, np.setdiff1d(found, anywhere, assume_unique=True), anywhere)
+
+
+def _among(arrays: Arrays, order: Int64, anywhere: Int64) -> Int64:
+    """The order of some operations with others that are legal in every state and change none: see `zones.among`."""
+    by_return = np.argsort(arrays.returned[order], kind="stable")
+    places = np.concatenate([[0], np.maximum.accumulate(by_return + 1)])
+    ahead = np.searchsorted(arrays.returned[order][by_return], arrays.invoked[anywhere])
+    numbers = np.concatenate([order, anywhere])
+    place = np.concatenate([np.arange(1, len(order) + 1), places[ahead]])
+    moment = np.concatenate([np.full(len(order), -1, np.int64), arrays.invoked[anywhere]])
+    found: Int64 = numbers[np.lexsort((moment, place))]
     return found

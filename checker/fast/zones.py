@@ -3,6 +3,9 @@
 Gibbons & Korach 1997 ("Testing shared memories", reads and writes with a read mapping), with chains of compare-and-set
 added. Applies to workloads whose values are unique, after `reductions.settle` has removed the unanswered operations.
 
+An operation that requires nothing and produces nothing (a ping, a read whose answer nobody knows) belongs to no block: it may
+stand anywhere, and changes nothing. It is left out, and put into the order that was found of the others (`among`).
+
 A *block* is a write (or the initial value), the reads of its value, the cas that takes this value away, the reads of what
 it put there, and so on. In every linearization a block stands together, since between a write and its last read or cas
 nothing else may change the state. So a linearization is an order of blocks. Let `ends` be the least return and `starts`
@@ -16,6 +19,8 @@ ends(m) < starts(n) <= starts(m), and ends(n) < starts(successor of n) <= starts
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -51,12 +56,13 @@ class _Block(msgspec.Struct):
 
 
 class _Values(msgspec.Struct):
-    """Who produces, reads and takes away each value."""
+    """Who produces, reads and takes away each value; `roots` begin a block, those of `anywhere` are in none."""
 
     producers: dict[Any, int]
     readers: dict[Any, list[int]]
     takers: dict[Any, list[int]]
     roots: list[int]
+    anywhere: list[int]
 
 
 def decide(problem: Problem) -> Outcome:
@@ -74,18 +80,21 @@ def decide(problem: Problem) -> Outcome:
         if isinstance(block, Invalid):
             return block
         blocks.append(block)
-    left = set(range(len(problem))).difference(*(block.members for block in blocks))
+    left = set(range(len(problem))).difference(values.anywhere, *(block.members for block in blocks))
     if left:  # a ring of cas, each of which takes what another one brings, and none of which can be the first
         return Invalid(problem.named(sorted(left)))
-    return _order(problem, blocks)
+    order = _order(problem, blocks)
+    return order if isinstance(order, Invalid) else Valid(problem.named(among(problem, order, values.anywhere)))
 
 
 def _values(problem: Problem) -> _Values | GaveUp | Invalid:
-    found = _Values({}, {}, {}, [])
+    found = _Values({}, {}, {}, [], [])
     asked = {effect.requires for effect in problem.effects if effect is not None} - {NOTHING}
     for number, effect in enumerate(problem.effects):
         assert effect is not None
-        if effect.requires is NOTHING:
+        if effect.requires is NOTHING and effect.produces is NOTHING:
+            found.anywhere.append(number)
+        elif effect.requires is NOTHING:
             found.roots.append(number)
         elif effect.produces in (NOTHING, effect.requires):
             found.readers.setdefault(effect.requires, []).append(number)
@@ -133,7 +142,7 @@ def _produced(problem: Problem, number: int) -> Any:
     return effect.produces
 
 
-def _order(problem: Problem, blocks: list[_Block]) -> Valid | Invalid:
+def _order(problem: Problem, blocks: list[_Block]) -> list[int] | Invalid:
     """Puts the blocks in order, or finds two that must each precede the other.
 
     Sorted by the lesser of `ends` and `starts` (at equal places those with `starts` <= `ends` first), the blocks are in
@@ -147,7 +156,23 @@ def _order(problem: Problem, blocks: list[_Block]) -> Valid | Invalid:
             return Invalid(_distinct(problem, latest.evidence() + block.evidence()))
         if block.starts > latest.starts:
             latest = block
-    return Valid(problem.named([number for block in blocks for number in block.members]))
+    return [number for block in blocks for number in block.members]
+
+
+def among(problem: Problem, order: list[int], anywhere: list[int]) -> list[int]:
+    """The order of some operations with others that are legal in every state and change none.
+
+    Each stands right after the last one, x, of those that returned before it was invoked. Whatever must come after it does:
+    what was invoked after its return was invoked after the return of x, so it stands behind x. In one place they stand by invocation,
+    and who is invoked later never stands in an earlier place.
+    """
+    ends = sorted((problem.returned[number], place) for place, number in enumerate(order, 1))
+    returns = [end for end, _ in ends]
+    places = [0, *accumulate((place for _, place in ends), max)]
+    behind: list[list[int]] = [[] for _ in range(len(order) + 1)]
+    for number in sorted(anywhere, key=problem.invoked.__getitem__):
+        behind[places[bisect_left(returns, problem.invoked[number])]].append(number)
+    return [*behind[0], *(each for number, after in zip(order, behind[1:], strict=True) for each in (number, *after))]
 
 
 def _distinct(problem: Problem, numbers: list[int]) -> tuple[Op, ...]:

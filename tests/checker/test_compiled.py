@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import forced
 import msgspec
 import pytest
 import referee
 import simulate
+import tables
+import test_agreement
 from test_agreement import LIST_SHAPES, LOCK_SHAPES, REGISTER_SHAPES, STRING_SHAPES
 
 from checker import check, selections, ways
@@ -250,6 +253,8 @@ import sys
 {before}
 from random import Random
 import simulate
+import tables
+import test_agreement
 from checker import check, make_model
 history = simulate.register_history(Random(1), operations={operations}, clients=4, unanswered=0.05, values=3)
 verdict = check(history, make_model("register"), workers=1)
@@ -325,3 +330,32 @@ def test_what_is_settled_is_what_the_twin_settles_and_zones_answer_where_their_t
         if isinstance(said, Refuted):
             assert 1 <= len(said.evidence) <= 4
     assert answered > 100
+
+
+@pytest.mark.parametrize("count", [100, 300])
+def test_what_may_happen_anywhere_and_changes_nothing_accuses_nobody(count: int) -> None:
+    """One client writes 1, pings so many times, and reads 1: a ping is in no block of zones (`fast/zones.py`)."""
+    given = [("write", 1, None), *[("ping", None, None)] * count, ("read", None, 1)]
+    spans = [(2 * number, 2 * number + 1) for number in range(len(given))]
+
+    class Pinged(_Silent):
+        functions = _Silent.functions | {"ping"}
+
+        def step(self, state: State, op: Op) -> State | None:
+            return state if op.f == "ping" else super().step(state, op)
+
+    builder = HistoryBuilder()
+    for op in simulate.placed(given, spans):
+        builder.add(op)
+    verdict = check(builder.finish(), Pinged(), workers=1, witness=True)
+    assert (verdict.verdict, verdict.way) == ("valid", "zones" if count >= ways.COMPILED_FROM else "depth first")
+    assert [row["f"] for row in verdict.witness[0]["order"]] == [f for f, _, _ in given]
+
+
+def test_random_models_of_users_are_judged_as_by_the_definition() -> None:
+    """Small tables of steps, declared or not: by the plain ways, by the compiled ones, and through the door with columns."""
+    for seed in range(400):
+        model, operations = tables.drawn(Random(seed))
+        assert test_agreement.disagreements(model, operations) == [], seed
+        assert disagreements(model, operations) == [], seed
+        assert forced.disagreements(model, operations) == [], seed
