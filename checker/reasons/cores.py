@@ -31,6 +31,8 @@ _WINDOW = 8
 """How many returns before the impossible one the first window has; each further one has twice as many."""
 _WHOLE = 48
 """So few operations are looked at from the beginning, without a window."""
+_ALL = 500
+"""So many operations of an object without a core the independent search looks at: each of its nodes costs a look at all of them."""
 _ELSEWHERE = object()
 """A state that no operation requires: all of these are as one (reduction 8, checker.md section 3)."""
 
@@ -122,6 +124,11 @@ def _checked(model: Model, core: Core) -> Core | None:
     if True in answers:
         return None
     return core._replace(checked=None not in answers)
+
+
+def contradicts(model: Model, operations: Sequence[Op]) -> bool:
+    """Whether the independent search finds an order for a whole object: then no way that refuted it is right."""
+    return len(operations) <= _ALL and has_order(model, operations, model.init) is True
 
 
 def _from_the_start(model: Model, meter: Meter) -> Trial:

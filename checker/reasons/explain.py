@@ -39,6 +39,11 @@ _TIMES = 9
 """Explaining may take so many times what the check took."""
 _SECONDS = 2.0
 """What it may take in any case."""
+_DISAGREEMENT = (
+    "The ways disagree: one of them calls these operations impossible, but the independent search found an order for all of them."
+    " That is a mistake of the checker, not of the store: please report it with the history."
+)
+"""Said instead of a reason: no core of an object that has an order can be right."""
 
 
 class Broken(NamedTuple):
@@ -149,7 +154,10 @@ def _explain_at_length(verdict: Verdict, model: Model, first: Break, everything:
     possible = possible_states(model, first, meter.within(seconds=None if left is None else left / 3))
     because, core = _finding(model, first, everything, meter)
     _tell(verdict, model, first, _Reason(possible, because, core, everything), everything, meter)
-    if not first.certain:
+    if core is None and cores.contradicts(model, everything):
+        verdict.explanation = _DISAGREEMENT
+        verdict.warnings = [*verdict.warnings, _DISAGREEMENT]
+    elif not first.certain:
         verdict.explanation += " (Whether an earlier operation is impossible was not decided within the budget.)"
 
 

@@ -11,11 +11,16 @@ import multiprocessing
 import sys
 
 from checker.budget import Budget, Meter
+from checker.history import OK, Op
 from checker.models.registers import Register
 from checker.search import compiled_sweep, kernels
 from checker.search.compiled import Search
 from checker.search.problem import Problem
 from checker.transactions import build as transactions
+
+_WRITES = 12
+_NODES = 1 << 13
+"""More than the first table holds."""
 
 
 def build() -> bool:
@@ -32,10 +37,17 @@ def build() -> bool:
 
 
 def search_in_depth() -> None:
-    """Zones and the search depth first."""
+    """Zones and the search depth first, which finds an order, and then outgrows its first table of nodes."""
     search = Search(Problem(Register(), ()), Meter(Budget()), witness=True)
     search.zones()
     search.depth_first(Meter(Budget()), 1)
+    Search(Problem(Register(), _hard()), Meter(Budget()), witness=False).depth_first(Meter(Budget()), _NODES)
+
+
+def _hard() -> list[Op]:
+    """Writes at once and a read of what none of them wrote: depth first tries each order of each part of them, in some 24,000 nodes."""
+    writes = [Op(process=n, f="write", value=n, type=OK, invoked=n, returned=_WRITES + n) for n in range(_WRITES)]
+    return [*writes, Op(process=0, f="read", result=-1, type=OK, invoked=2 * _WRITES, returned=2 * _WRITES + 1)]
 
 
 def search_in_breadth() -> None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 import atomic
+import forced
 import referee
 import simulate
+import tables as random_tables
 import test_agreement
 import test_history
 import test_models
@@ -28,10 +30,10 @@ from checker.models.lists import AppendList
 from checker.models.locks import Mutex
 from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
-from checker.search import arrays, compiled_depth, depth, settling, sweep
+from checker.search import arrays, compiled_depth, depth, reductions, settling, sweep
 from checker.search.arrays import Ordered, Refuted
 from checker.search.problem import Problem
-from checker.verdict import GaveUp, Valid
+from checker.verdict import GaveUp, Invalid, Valid
 
 
 def _agreement(model: Model, histories: Iterator[list[Op]]) -> Iterator[str]:
@@ -48,11 +50,13 @@ def _uncompiled(model: Model, operations: list[Op]) -> Iterator[str]:
     said: dict[str, Ordered | Refuted | GaveUp] = {}
     if form.assignment:
         settled = settling.settle(form)
+        if isinstance(settled, Refuted) != isinstance(reductions.settle(problem), Invalid):
+            yield f"settling on arrays: {settled}, which its twin does not say"
         if isinstance(settled, Refuted):
             said["settling on arrays"] = settled
         else:
             said["settled, compiled depth first"] = compiled_depth.search(settled, None, Meter(Budget()), 1 << 12)
-            said["settled, compiled zones"] = compiled_zones.decide(settled)
+            said["settled, compiled zones"] = compiled_zones.decide(settled, witness=True)
     table = None if form.assignment else arrays.Table(problem.transitions, len(set(problem.classes)))
     said["compiled depth first"] = compiled_depth.search(form, table, Meter(Budget()), 1 << 12)
     for way, outcome in said.items():
@@ -130,6 +134,14 @@ def strings() -> Iterator[str]:
 
 def locks() -> Iterator[str]:
     yield from _random(Mutex(), 200)
+
+
+def tables() -> Iterator[str]:
+    """Random models of users, with what they declare and through the door, where it is learned from columns; then ways by themselves."""
+    for seed in range(250):
+        model, operations = random_tables.drawn(Random(seed))
+        yield from forced.disagreements(model, operations)
+        yield from _agreement(model, iter([operations]))
 
 
 def _small(model: Model, shapes: list[simulate.Shape], count: int) -> Iterator[str]:
@@ -216,6 +228,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
         lists,
         strings,
         locks,
+        tables,
         transactions,
     )
 }

@@ -30,17 +30,21 @@ def disagreements(model: Model, operations: Sequence[Op]) -> list[str]:
 
     An order that it gives is replayed by the door itself; that one was wrong, or that explaining failed, is a disagreement as well.
     """
+    return contradictions(model, operations, expected=referee.linearizable(model, operations))
+
+
+def contradictions(model: Model, operations: Sequence[Op], *, expected: bool, witness: bool = True) -> list[str]:
+    """The same of any history, of which brute force said this; `witness`: an order is asked for where it is valid."""
     builder = HistoryBuilder()
     for op in operations:
         builder.add(op)
-    expected = referee.linearizable(model, operations)
     wrong = []
     with compiled_from_the_first_operation():
         for form, history in (("objects", History(operations)), ("columns", builder.finish())):
-            verdict = check(history, model, Budget(seconds=None, steps=1 << 20), workers=1, witness=True)
+            verdict = check(history, model, Budget(seconds=None, steps=1 << 20), workers=1, witness=witness)
             if _SURE.get(verdict.verdict) is not expected:
                 wrong.append(f"check of {form}: {verdict.verdict} by {verdict.way} {verdict.reason}")
-            if operations and expected and not verdict.witness:
+            if witness and operations and expected and not verdict.witness:
                 wrong.append(f"check of {form}: no order is given")
             wrong += [f"check of {form} warns: {text}" for text in verdict.warnings]
     return wrong

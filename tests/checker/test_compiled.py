@@ -262,6 +262,19 @@ print(verdict.verdict, sys.modules.get("numba") is not None, sys.modules.get("ch
 """
 
 
+_SEARCHED = """
+from checker import History, Op, check, make_model
+def op(f, value, begin, end):
+    return Op(process=begin, f=f, value=value if f == "write" else None, result=value if f == "read" else None,
+              type="ok", invoked=begin, returned=end)
+known = [op("read" if n % 3 == 2 else "write", 1, 2 * n, 2 * n + 1) for n in range(210)]  # not for zones: 1 is written twice
+writes = [op("write", n, 420 + n, 440 + n) for n in range(2, 14)]
+verdict = check(History([*known, *writes, op("read", -1, 480, 481)]), make_model("register"), workers=1)
+print(verdict.verdict)
+"""
+"""Depth first it takes more nodes than the first table of nodes has room for."""
+
+
 def test_small_histories_are_decided_without_loading_compiled_code() -> None:
     """Issue 4, row 15: "under 200 operations plain Python, no numba import"."""
     assert _in_a_new_process(_CHECKED.format(before="", operations=150)) == "valid False False"
@@ -304,8 +317,10 @@ event.register("numba:compile", type("", (event.Listener,), dict(on_start=lambda
 """
     built = count + "from checker.search.build import build; build(); print(len(compiled) > 5)"
     assert _in_a_new_process(built, NUMBA_CACHE_DIR=str(tmp_path)) == "True"
-    used = count + _CHECKED.format(before="", operations=300) + "print(len(compiled))"
-    assert _in_a_new_process(used, NUMBA_CACHE_DIR=str(tmp_path)).split()[-1] == "0"
+    for program in (_CHECKED.format(before="", operations=300), _SEARCHED):
+        used = count + program + "print(len(compiled))"
+        said = _in_a_new_process(used, NUMBA_CACHE_DIR=str(tmp_path)).split()
+        assert (said[0], said[-1]) == ("invalid" if program is _SEARCHED else "valid", "0")
 
 
 def test_what_is_settled_is_what_the_twin_settles_and_zones_answer_where_their_twin_does() -> None:
@@ -359,3 +374,31 @@ def test_random_models_of_users_are_judged_as_by_the_definition() -> None:
         assert test_agreement.disagreements(model, operations) == [], seed
         assert disagreements(model, operations) == [], seed
         assert forced.disagreements(model, operations) == [], seed
+
+
+def test_compiled_searches_that_end_early_say_nothing() -> None:
+    """With room for two nodes or two configurations they decide or give up: being out of room proves nothing."""
+    gave_up = 0
+    for seed in range(300):
+        model: Model = AppendList() if seed % 3 == 0 else Register()
+        operations = simulate.small_history(Random(seed), model)
+        problem, expected = Problem(model, operations), referee.linearizable(model, operations)
+        form = arrays.of_problem(problem)
+        table = None if form.assignment else arrays.Table(problem.transitions, len(set(problem.classes)))
+        for outcome in (
+            compiled_depth.search(form, table, meter(), 2),
+            compiled_depth.search(form, table, meter(), 2, oldest_first=True),
+            compiled_sweep.exact(form, table, meter(), 2),
+        ):
+            gave_up += isinstance(outcome, GaveUp) and expected
+            assert isinstance(outcome, GaveUp) or isinstance(outcome, Ordered) == expected, seed
+    assert gave_up > 50
+
+
+def test_what_was_seen_before_it_was_invoked_is_settled_as_impossible() -> None:
+    """A read of 1 returned before the only write of 1, which never returned, was invoked: it came from nowhere (reduction 6)."""
+    read = Op(process=0, f="read", result=1, type=OK, invoked=0, returned=1)
+    write = Op(process=1, f="write", value=1, type="info", invoked=2)
+    settled = settling.settle(arrays.of_problem(Problem(Register(), [read, write])))
+    assert isinstance(settled, Refuted)
+    assert sorted(settled.evidence) == [0, 1]

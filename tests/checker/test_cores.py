@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from checker import MODELS as CATALOG
 from checker import Budget, History, HistoryError, Op, Verdict, check, make_model
+from checker.fast import zones
 from checker.history import INFO, OK
 from checker.models.base import Model
 from checker.models.lists import AppendList
@@ -24,6 +25,7 @@ from checker.models.registers import Register
 from checker.models.strings import KeyValueStrings
 from checker.reasons import cores, explain, lists
 from checker.reasons.breaks import cut, unanswered
+from checker.verdict import Invalid
 
 MODELS: list[Model] = [Register(), Register(0), AppendList(), KeyValueStrings(), Mutex()]
 
@@ -153,6 +155,23 @@ def test_a_core_that_has_an_order_is_thrown_away(monkeypatch: pytest.MonkeyPatch
     ]
     verdict = check(History(operations), Register())
     assert (verdict.verdict, verdict.core) == ("invalid", [])
+
+
+def test_an_order_of_all_operations_of_what_is_called_invalid_is_told_as_a_mistake_of_the_checker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A way that lies is contradicted by the independent search; that says so, in place of a reason that can't be."""
+    operations = [
+        Op(process=0, f="read" if n % 2 else "write", value=None if n % 2 else n, result=n - 1, type=OK, invoked=2 * n)
+        for n in range(6)
+    ]
+    history = History([msgspec.structs.replace(op, returned=op.invoked + 1) for op in operations])
+    assert check(history, Register(), workers=1).warnings == []
+    monkeypatch.setattr(zones, "decide", lambda problem: Invalid(problem.named(range(len(problem))[-1:])))
+    verdict = check(history, Register(), workers=1)
+    assert (verdict.verdict, verdict.way, verdict.core) == ("invalid", "zones", [])
+    assert "The ways disagree" in verdict.explanation
+    assert verdict.warnings == [explain._DISAGREEMENT]
 
 
 def test_the_graph_of_a_core_has_its_order_in_time_and_what_values_force() -> None:
