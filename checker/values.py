@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 import numpy as np
@@ -44,6 +44,11 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, set | frozenset):
         return (Shape.SET, tuple(sorted((freeze(item) for item in value), key=repr)))
     return value  # type: ignore[no-any-return]
+
+
+def is_list(frozen: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
+    """Whether a frozen value is a list: maps and sets are frozen to tuples as well, which begin with what they are."""
+    return isinstance(frozen, tuple) and not (frozen and isinstance(frozen[0], Shape))
 
 
 def thaw(frozen: Hashable) -> Any:

@@ -13,7 +13,8 @@ that has done more is kept. If no amount is negative, a configuration whose sum 
 
 With one amount there is never a choice (`_walk`). With several the sweep is as good as their sums are telling, since in general the
 problem is NP-complete: a subset sum can be written as adds beside one read. First only a few configurations are kept, those that used the
-fewest unanswered adds: if that leads to the end, there is an order.
+fewest unanswered adds: if that leads to the end, there is an order. A choice of adds is only begun where the rest can still make up what
+is missing (`_Rest`), and costs steps of the budget.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from math import gcd
 from typing import NamedTuple
 
 from checker.budget import Meter
@@ -32,6 +34,9 @@ from checker.verdict import GaveUp, Invalid, Outcome, Valid
 
 _NARROW, _WIDEST = 24, 1 << 10
 """How many configurations the sweep carries at most, at first and then."""
+
+_SPAN = 1 << 14
+"""So far apart may sums lie that are held as one bit each."""
 
 _Configuration = tuple[int, int, int, tuple[int, ...]]
 """Sum, adds done (bits), reads done (bits), unanswered adds used of each amount."""
@@ -216,7 +221,7 @@ class _Sweep:
             waiting = {wanted for reader, wanted in self._reads.items() if not reads & self._bits[reader]}
             pools = self._pools(adds, used, number if is_add else -1) if waiting else []
             for wanted in waiting if len(waiting) < 2 or not self._grows else sorted(waiting)[:1]:
-                for taken, chosen in _choices(wanted - total, pools, used, grows=self._grows):
+                for taken, chosen in _choices(wanted - total, pools, used, self._meter, grows=self._grows):
                     trail = link
                     done = adds
                     for each in chosen:
@@ -266,17 +271,56 @@ class _Pool(NamedTuple):
     place: int
 
 
+class _Rest(NamedTuple):
+    """Which sums some pools can make up: exactly where they span little, else by bounds and the greatest common divisor.
+
+    `sums` has bit s where the sum `least` + s can be made (0: too many to tell). A pool of c adds of a makes the multiples 0 to c
+    of a, as do one, two, four and so on of them together (binary splitting). From `least` on, a negative amount counts up as well.
+    """
+
+    least: int = 0
+    most: int = 0
+    divisor: int = 0
+    sums: int = 1
+
+    def joined(self, pool: _Pool) -> _Rest:
+        """With one pool more."""
+        least = self.least + min(0, pool.amount) * len(pool.numbers)
+        most = self.most + max(0, pool.amount) * len(pool.numbers)
+        sums = self.sums if most - least <= _SPAN else 0
+        left, together = len(pool.numbers), 1
+        while sums and left:
+            together = min(together, left)
+            sums |= sums << together * abs(pool.amount)
+            left, together = left - together, 2 * together
+        return _Rest(least, most, gcd(self.divisor, pool.amount), sums)
+
+    def can_be(self, total: int) -> bool:
+        """False only if no adds of the pools have this sum."""
+        if not self.least <= total <= self.most:
+            return False
+        if self.sums:
+            return bool(self.sums >> (total - self.least) & 1)
+        return total % self.divisor == 0 if self.divisor else total == 0
+
+
 def _choices(
-    missing: int, pools: list[_Pool], used: tuple[int, ...], *, grows: bool
+    missing: int, pools: list[_Pool], used: tuple[int, ...], meter: Meter, *, grows: bool
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """The sets of adds with this sum: unanswered ones used after it, and the numbers chosen."""
+    """The sets of adds with this sum: unanswered ones used after it, and the numbers chosen. Raises `OutOfBudgetError`."""
+    rests = [_Rest()]
+    for pool in reversed(pools):
+        rests.append(rests[-1].joined(pool))
+    rests.reverse()
 
     def choose(
         level: int, left: int, spent: tuple[int, ...], chosen: list[int]
     ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+        meter.spend(1)
+        if not rests[level].can_be(left):
+            return
         if level == len(pools):
-            if left == 0:
-                yield spent, chosen
+            yield spent, chosen
             return
         amount, numbers, answered, place = pools[level]
         most = min(len(numbers), left // amount) if grows else len(numbers)

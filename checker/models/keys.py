@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from checker.history import FAIL, OK, Op, freeze
 from checker.models.base import NOTHING, Effect, Model, State
 from checker.models.registers import Register
-from checker.values import Shape
+from checker.values import is_list
 
 
 class KeyValue(Register):
@@ -29,7 +29,7 @@ class KeyValue(Register):
             return super().step(state, op)
         assert isinstance(state, tuple)
         present = () if state[0] is None else state[0]
-        if not _is_list(present):
+        if not is_list(present):
             return None
         return ((*present, freeze(op.value)),)
 
@@ -70,7 +70,7 @@ class _SeenValues(KeyValue):
         self._seen: set[Hashable] = {()}
         asked = [effect.requires for op in operations if (effect := model.effect(op)) is not None]
         for value in (state[0] for state in asked if state is not NOTHING):
-            length = len(value) if _is_list(value) else 0
+            length = len(value) if is_list(value) else 0
             while length and value[:length] not in self._seen:  # what a list that is in begins with is in as well
                 self._seen.add(value[:length])
                 length -= 1
@@ -95,9 +95,4 @@ class _SeenValues(KeyValue):
 
     def _cut(self, state: State) -> State:
         assert isinstance(state, tuple)
-        return _UNSEEN if _is_list(state[0]) and state[0] not in self._seen else state
-
-
-def _is_list(value: Any) -> bool:
-    """Whether a frozen value is a list: maps and sets are frozen to tuples as well, which begin with what they are."""
-    return isinstance(value, tuple) and not (value and isinstance(value[0], Shape))
+        return _UNSEEN if is_list(state[0]) and state[0] not in self._seen else state

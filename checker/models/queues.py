@@ -79,7 +79,7 @@ class Pile(Model):
 class Queue(Pile):
     """A queue: enqueue an element, dequeue the oldest one (answer nothing, or failure with "empty": there was none).
 
-    `drain`, Jepsen's way to end a test, stands for one dequeue after the other.
+    `drain`, Jepsen's way to end a test, stands for one dequeue after the other until one finds nothing.
     """
 
     functions = frozenset({"enqueue", "dequeue"})
@@ -97,7 +97,10 @@ class Queue(Pile):
         return (*state, element)
 
     def unfolded(self, op: Op, operations: Sequence[Op]) -> Sequence[Op] | None:
-        """A drain: a dequeue of each element that it gave; an unanswered one may have taken all there ever were."""
+        """A drain: a dequeue of each element that it gave, and one that found nothing, else it would have gone on.
+
+        An unanswered one may have taken all there ever were.
+        """
         if op.f != "drain":
             return None
         if op.type == INFO:
@@ -105,7 +108,8 @@ class Queue(Pile):
             return [msgspec.structs.replace(op, f=self.takes, value=None)] * (most + len(self.init))
         if not isinstance(op.result, list | tuple | None):
             return None  # a queue does not know the function "drain": refused as such
-        return [msgspec.structs.replace(op, f=self.takes, value=None, result=element) for element in op.result or ()]
+        found = [msgspec.structs.replace(op, f=self.takes, value=None, result=element) for element in op.result or ()]
+        return [*found, msgspec.structs.replace(op, f=self.takes, value=None, result=None)] if op.type == OK else found
 
 
 class Stack(Pile):

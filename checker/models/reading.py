@@ -44,7 +44,7 @@ def _unfolded(operations: Sequence[Op], parts: Sequence[Sequence[Op] | None]) ->
         alone = following.get(op.invoked) == op.returned
         if part is not None and len(part) > 1 and op.returned is not None and not alone:
             told.append(
-                f"the {op.f} of process {op.process} ran beside other operations: in which order its elements came was not used"
+                f"the {op.f} of process {op.process} ran beside other operations: in which order its parts came was not used"
             )
         for place, each in enumerate([op] if part is None else part):
             begin, end = op.invoked * room, None if op.returned is None else op.returned * room

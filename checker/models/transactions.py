@@ -9,6 +9,7 @@ from typing import Any
 from checker.budget import Budget, Meter
 from checker.history import OK, History, Op, freeze
 from checker.models.base import Model, ModelError, State, show
+from checker.values import is_list
 from checker.verdict import Verdict
 
 _READS = frozenset({"r", ":r", "read", ":read"})
@@ -146,7 +147,7 @@ class Transactions(Model):
                 values[place] = frozen
             elif function in _APPENDS:
                 there = values.get(place, ())
-                if not isinstance(there, tuple):
+                if not is_list(there):
                     return None
                 values[place] = (*there, frozen)
             elif op.type == OK and (frozen != values[place] if place in values else frozen not in _NOTHING_YET):

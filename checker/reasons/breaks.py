@@ -14,7 +14,7 @@ import msgspec
 
 from checker import ways
 from checker.budget import Meter
-from checker.history import INFO, Op
+from checker.history import FAIL, INFO, Op
 from checker.models.base import Model
 from checker.search.problem import matters
 from checker.verdict import Invalid, Outcome, Valid
@@ -46,7 +46,8 @@ class Break(NamedTuple):
 def cut(model: Model, operations: Sequence[Op], end: int) -> list[Op]:
     """What is known of some operations when the event at `end` has just happened.
 
-    Open updates have no answer yet. Open reads say nothing. What failed in the end is left out from the beginning.
+    Open updates have no answer yet. Open reads say nothing; a taking that finds nothing in the end is none of them, as long as it
+    may still take something. What failed in the end is left out from the beginning.
     """
     kept = []
     for op in operations:
@@ -54,8 +55,8 @@ def cut(model: Model, operations: Sequence[Op], end: int) -> list[Op]:
             continue
         if op.returned is None or op.returned <= end:
             kept.append(op)
-        elif not model.readonly(op):
-            kept.append(unanswered(op))
+        elif op.type != FAIL and not model.readonly(asked := unanswered(op)):
+            kept.append(asked)
     return kept
 
 

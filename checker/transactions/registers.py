@@ -121,7 +121,7 @@ def _versions_of_transactions(
 
 
 def _reads(findings: Findings, reading: _Reading) -> None:
-    """Reads of what nobody wrote, of failed writes (G1a) and of writes that their own transaction followed with another one (G1b)."""
+    """Reads of what nobody wrote, of failed writes (G1a), of writes that came later in the same transaction, or not last in theirs (G1b)."""
     table = findings.table
     for mop in reading.reads:
         value = reading.value[mop]
@@ -133,7 +133,10 @@ def _reads(findings: Findings, reading: _Reading) -> None:
         elif table.status[reading.owner[write]] == ABORTED:
             example = _one_read(reading, mop, "which a failed transaction wrote")
             findings.found("G1a", 1, [Example((*example.transactions, reading.owner[write]), example.sentence)])
-        elif reading.owner[write] != reading.owner[mop] and not reading.is_final(write):
+        elif reading.owner[write] == reading.owner[mop]:
+            if write > mop:
+                findings.found("future-read", 1, [_one_read(reading, mop, "which it wrote only later itself")])
+        elif not reading.is_final(write):
             example = _one_read(reading, mop, "which the transaction that wrote it wrote over")
             findings.found("G1b", 1, [Example((*example.transactions, reading.owner[write]), example.sentence)])
 

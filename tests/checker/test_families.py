@@ -12,7 +12,7 @@ import referee
 import simulate
 
 from checker import check
-from checker.budget import Budget, Meter
+from checker.budget import Budget, Meter, OutOfBudgetError
 from checker.fast import alternation, counters, identifiers, owners, queues, sets, stacks
 from checker.history import History, HistoryError, Op
 from checker.models.base import Model
@@ -148,6 +148,44 @@ def test_bounds_of_a_counter_are_not_enough() -> None:
     assert isinstance(counters.decide(problem, meter()), Invalid)
 
 
+def _adds_and_a_read(amounts: Sequence[int], result: int) -> Problem:
+    """Adds that are all open while the read runs."""
+    count = len(amounts)
+    operations = [
+        Op(process=n, f="add", value=amount, type="ok", invoked=n, returned=count + 2 + n)
+        for n, amount in enumerate(amounts)
+    ]
+    read = Op(process=count, f="read", result=result, type="ok", invoked=count, returned=count + 1)
+    return Problem(make_model("counter"), [*operations, read])
+
+
+def test_what_sums_of_adds_can_not_be_is_seen_before_they_are_tried() -> None:
+    """Of 3, 6, ..., 60 there are 2^20 sets, and none has the sum 301; what can't be seen so costs steps of the budget."""
+    counted = meter()
+    assert isinstance(counters.decide(_adds_and_a_read(range(3, 63, 3), 301), counted), Invalid)
+    assert counted.steps < 1_000
+    amounts = [1_000_000 + n * n for n in range(18)]
+    assert isinstance(counters.decide(_adds_and_a_read(amounts, 9_000_001), meter()), Invalid)
+    with pytest.raises(OutOfBudgetError):
+        counters.decide(_adds_and_a_read(amounts, 9_000_001), Meter(Budget(steps=10_000, seconds=None)))
+
+
+@pytest.mark.parametrize("span", [0, 1 << 14])
+def test_all_choices_of_adds_with_a_sum_are_found(span: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against all counts of each amount; sums are held as bits, or only bounded."""
+    monkeypatch.setattr(counters, "_SPAN", span)
+    draw = Random(4)
+    for _ in range(200):
+        smallest = draw.choice([-6, 1])
+        amounts = sorted({draw.randint(smallest, 9) or 1 for _ in range(draw.randint(0, 4))}, reverse=True)
+        pools = [counters._Pool(amount, list(range(draw.randint(1, 3))), 3, -1) for amount in amounts]
+        missing = draw.randint(smallest, 20)
+        found = counters._choices(missing, pools, (), meter(), grows=smallest > 0)
+        every = itertools.product(*(range(len(pool.numbers) + 1) for pool in pools))
+        sums = [sum(n * amount for n, amount in zip(counts, amounts, strict=True)) for counts in every]
+        assert len(list(found)) == sums.count(missing) or (smallest > 0 and missing <= 0)
+
+
 def test_a_dequeue_finds_nothing_only_where_nothing_need_be_inside() -> None:
     """checker.md: "covering may be by a chain of overlapping such values"; one that leaves a gap is no cover."""
     model = make_model("queue")
@@ -180,10 +218,38 @@ def test_names_of_other_tools_are_read_and_a_drain_is_a_row_of_dequeues() -> Non
         {"process": 1, "type": "fail", "f": "deq", "error": "empty"},
     ]
     verdict = check(History.from_events([*events, *beside]), make_model("queue"))
-    assert "in which order its elements came was not used" in verdict.warnings[0]
+    assert "in which order its parts came was not used" in verdict.warnings[0]
     lost = {"process": 0, "type": "info", "f": "drain"}
     last = [{"process": 1, "type": "invoke", "f": "deq"}, {"process": 1, "type": "ok", "f": "deq", "value": None}]
     assert check(History.from_events([*events, lost, *last]), make_model("queue")).verdict == "valid"
+
+
+@pytest.mark.parametrize(
+    "got,expected", [([1, 2, 3, 4, 5], "valid"), ([1, 2, 3, 4], "invalid"), ([], "invalid"), (None, "invalid")]
+)
+def test_a_drain_that_was_answered_left_nothing_behind(got: list[int] | None, expected: str) -> None:
+    """Jepsen drains a queue until it is empty, to find what was lost: a drain that lacks an acknowledged element lost it."""
+    operations = [
+        Op(process=0, f="enqueue", value=value, type="ok", invoked=2 * value, returned=2 * value + 1)
+        for value in range(1, 6)
+    ]
+    drain = Op(process=0, f="drain", result=got, type="ok", invoked=20, returned=21)
+    assert check(History([*operations, drain]), make_model("queue")).verdict == expected
+    refused = Op(process=0, f="drain", type="fail", invoked=20, returned=21)
+    assert check(History([*operations, refused]), make_model("queue")).verdict == "valid"
+
+
+def test_a_lock_that_was_acquired_twice_and_released_once_is_not_free() -> None:
+    """A reentrant lock is free after as many releases as acquires, not after the first release."""
+    steps = [("acquire", 1), ("acquire", 1), ("release", 1), ("acquire", 2)]
+    operations = [
+        Op(process=process, f=f, type="ok", invoked=2 * place, returned=2 * place + 1)
+        for place, (f, process) in enumerate(steps)
+    ]
+    problem = Problem(make_model("reentrant-lock"), operations)
+    assert not referee.linearizable(problem.model, operations)
+    assert isinstance(owners.decide(problem), Invalid)
+    assert isinstance(owners.decide(Problem(problem.model, operations[:-1])), Valid)
 
 
 def test_only_whole_numbers_have_sums_that_do_not_depend_on_their_order() -> None:

@@ -125,6 +125,7 @@ REGISTERS = {
     "G1b": at_once("wx1 wx2", "rx1", read=registers),
     "lost-update": at_once("rx wx1", "rx wx2", read=registers),
     "garbage-read": at_once("rx7", read=registers),
+    "future-read": at_once("rx1 wx1", read=registers),
     "cyclic-versions": at_once("rx1 wx2", "rx2 wx1", read=registers),
     "G1c": at_once("wx1 ry1", "wy1 rx1", read=registers),
     "G-single": at_once("wx1 wy1", "rx1 ry", read=registers),

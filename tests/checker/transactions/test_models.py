@@ -145,6 +145,28 @@ def test_two_reads_that_saw_two_writes_in_opposite_orders_are_a_long_fork() -> N
     assert (twice.verdict, twice.reason.partition(":")[0]) == ("unknown", "malformed workload")
 
 
+def test_what_a_transaction_wrote_itself_is_no_part_of_its_snapshot() -> None:
+    """Sovran et al. (SOSP 2011): snapshot isolation allows write skew, in which each transaction misses the write of the other."""
+    assert _ask(at_once("wx1 rx1 ry", "wy1 ry1 rx", read=registers), "long-fork") == "valid"
+    own_between = at_once("wx1", "rx1 ry wy1 ry1", "rx ry1", read=registers)
+    assert _ask(own_between, "long-fork") == "invalid"  # it read y as nil before it wrote y
+    for reads, told in (
+        ("rx rx1", "as 1 after it had read it as nil"),
+        ("wx1 rx", "as nil after it had written it as 1"),
+    ):
+        verdict = check(at_once(reads, read=registers), make_model("long-fork"))
+        assert (verdict.verdict, list(verdict.anomalies)) == ("invalid", ["internal"])
+        assert told in verdict.explanation
+
+
+def test_only_lists_can_be_appended_to() -> None:
+    """Maps and sets are frozen to tuples, as lists are; an append to them is none."""
+    for value, expected in ((["a"], "valid"), ({"a": 1}, "invalid"), ({1, 2}, "invalid"), (7, "invalid")):
+        asked = [["w", "x", value], ["append", "x", 1]]
+        assert _ask(History([stores.op(asked, 0, 1)]), "txn") == expected
+        assert _ask(History([stores.op([["append", "x", 1]], 0, 1)]), "txn", {"x": value}) == expected
+
+
 def test_declared_reads_leave_every_state_as_it_is() -> None:
     random = Random(2)
     models: list[tuple[Model, History]] = [
