@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from checker.budget import Meter
-from checker.history import OK, History, Op
+from checker.history import FAIL, OK, History, Op
 from checker.models.base import Model, ModelError, State
-from checker.verdict import INVALID, VALID, Verdict
+from checker.verdict import INVALID, Verdict
+
+
+class _Unread(msgspec.Struct, frozen=True):
+    """What transfers did before the first read: of each account, what they moved in all, and the least that it ever was."""
+
+    accounts: tuple[tuple[str, int, int], ...]
 
 
 class Bank(Model):
     """Accounts with whole balances: transfer {from, to, amount}, and read, which gives a map of all balances.
 
-    The initial value is a map of balances, or their total; without one the first read says what the total is. With
-    balances the search decides whether one bank could have answered so. Without them the promise is Jepsen's: every read adds up to the
-    total, and no balance is below zero unless `negative_balances` allows it.
+    The initial value is a map of balances, or their total. Without balances the question is whether there are any from which one
+    bank could have answered so. Every read must add up to the total (without one: to that of the first read), and no balance
+    is below zero unless `negative_balances` allows it: Jepsen's promise, which is looked at first, and alone would not tell a transfer
+    that was acknowledged and lost.
     """
 
     functions = frozenset({"read", "transfer"})
@@ -32,16 +41,14 @@ class Bank(Model):
             )
         self._total = init if type(init) is int else sum(balances.values()) if balances else None
         self._known = bool(balances)
-        self.init = _state(balances)
+        self.init: State = _state(balances) if self._known else _Unread(())
 
     def judge(self, history: History, meter: Meter) -> Verdict | None:
         """Invalid where a read adds up to another total, or names a balance below zero; None where the search goes on from there."""
         total, first = self._total, "the initial balances have"
-        reads = 0
         for op in history:
             if op.f != "read" or op.type != OK:
                 continue
-            reads += 1
             meter.spend(1)
             found = sum(op.result.values())
             if total is None:
@@ -51,16 +58,22 @@ class Bank(Model):
                 return self._broken(history, op, f"adds up to {found:,}, but {first} {total:,}")
             if below and not self.negative_balances:
                 return self._broken(history, op, f"names {below[0][1]:,} on account {below[0][0]}, below zero")
+        return None
+
+    def prepared(self, history: History) -> Model:
+        """The bank with the balances of a read that was over before any transfer began: nothing can have changed them before."""
         if self._known:
-            return None
-        told = "no read says what the total is" if total is None else f"all {reads:,} reads add up to {total:,}"
-        note = "whether the transfers fit together was not checked, since the initial balances are not known"
-        return Verdict(
-            verdict=VALID, model=self.name, way="totals", operations=len(history), explanation=f"{told}; {note}"
-        )
+            return self
+        begun = min((op.invoked for op in history if op.f == "transfer" and op.type != FAIL), default=None)
+        for op in history:
+            if op.f == "read" and op.type == OK and (begun is None or (op.returned or begun) < begun):
+                return Bank(op.result, self.name, negative_balances=self.negative_balances)
+        return self
 
     def step(self, state: State, op: Op) -> State | None:
         """A read gives all balances; a transfer moves money that is there, or any if balances may be below zero."""
+        if isinstance(state, _Unread):
+            return self._unread(state, op)
         assert isinstance(state, tuple)
         if op.f == "read":
             return state if op.type != OK or state == _state(op.result) else None
@@ -72,12 +85,40 @@ class Bank(Model):
         balances[_account(target)] = balances.get(_account(target), 0) + amount
         return _state(balances)
 
+    def _unread(self, state: _Unread, op: Op) -> State | None:
+        """A step before the first read, which tells the balances: those accounts were touched, and had enough.
+
+        Let m be the least that the transfers ever left on an account that began with 0, and s what they leave: from b there is never
+        less than b + m, and b + s in the end. So some b will do unless the read gives less than s - m, or the total less than all -m.
+        """
+        if op.f == "read":
+            if op.type != OK:
+                return state
+            found = {_account(account): balance for account, balance in op.result.items()}
+            enough = all(
+                account in found and (self.negative_balances or found[account] >= moved - least)
+                for account, moved, least in state.accounts
+            )
+            return _state(found) if enough and self._total in (None, sum(found.values())) else None
+        source, target, amount = (_part(op.value, name) for name in ("from", "to", "amount"))
+        accounts = {account: (moved, least) for account, moved, least in state.accounts}
+        moved, least = accounts.get(_account(source), (0, 0))
+        accounts[_account(source)] = moved - amount, min(least, moved - amount)
+        moved, least = accounts.get(_account(target), (0, 0))
+        accounts[_account(target)] = moved + amount, least
+        needed = -sum(least for _, least in accounts.values())
+        if self._total is not None and needed > self._total and not self.negative_balances:
+            return None
+        return _Unread(tuple(sorted((account, *each) for account, each in accounts.items())))
+
     def readonly(self, op: Op) -> bool:
-        """Reads."""
-        return op.f == "read"
+        """Reads; while the balances are not known only those without an answer, since the first one tells them."""
+        return op.f == "read" and (self._known or op.type != OK)
 
     def describe(self, state: State) -> str:
         """The balances."""
+        if isinstance(state, _Unread):
+            return "balances that no read has told yet"
         assert isinstance(state, tuple)
         return "{" + ", ".join(f"{account}: {balance}" for account, balance in state) + "}"
 
