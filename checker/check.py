@@ -12,6 +12,7 @@ from typing import NamedTuple
 from checker import parts, ways, workers
 from checker.budget import Budget, Meter
 from checker.history import History, Op
+from checker.models import answers
 from checker.models.base import Model, require_known, show
 from checker.models.reading import as_read
 from checker.parts import Finding, Part
@@ -83,7 +84,7 @@ def check(
             _explain(verdict, model, todo, Meter(Budget(seconds=_EXPLAIN_SECONDS, bytes=meter.budget.bytes)))
         raise Interrupted(verdict) from None
     verdict = _summary(history, model, todo)
-    verdict.warnings = [] if history is asked else history.warnings
+    verdict.warnings = [*([] if history is asked else history.warnings), *answers.warnings(history, model)]
     verdict.seconds = round(meter.elapsed(), 6)
     _explain(verdict, model, todo, meter)
     if witness and verdict.verdict == VALID:

@@ -16,7 +16,7 @@ import numpy as np
 from checker.budget import Meter
 from checker.columns import Columns
 from checker.history import History, HistoryError, Op, Operations
-from checker.values import Flags, Integers
+from checker.values import Flags, Integers, Shape
 from checker.verdict import Verdict
 
 State = Hashable
@@ -65,6 +65,7 @@ class Model:
     functions: frozenset[str] = frozenset()
     options: frozenset[str] = frozenset()
     aliases: ClassVar[Mapping[str, str]] = {}  # other names of functions, as histories of other tools have them
+    echoes: frozenset[str] = frozenset()  # functions that answer nothing, or what was asked for once more
     init: State = None
 
     def step(self, state: State, op: Op) -> State | None:
@@ -176,11 +177,20 @@ def declared_together(model: type[Model], name: str, others: set[str]) -> bool:
 
 
 def show(value: Hashable) -> str:
-    """A frozen value as people write it: strings in quotes, None as nil."""
+    """A frozen value as people write it: strings in quotes, None as nil, maps as {a: 10}, sets as #{1 2}."""
     if value is None:
         return "nil"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
+    if isinstance(value, tuple) and value and isinstance(value[0], Shape):
+        if value[0] is Shape.SET:
+            return "#{" + " ".join(show(item) for item in value[1]) + "}"
+        return "{" + ", ".join(f"{_show_key(key)}: {show(item)}" for key, item in value[1]) + "}"
     if isinstance(value, tuple):
         return "[" + " ".join(show(item) for item in value) + "]"
     return getattr(value, "value", None) or repr(value)
+
+
+def _show_key(key: Hashable) -> str:
+    """A key of a map: a name without quotes; "1" and 1 are two keys."""
+    return key if isinstance(key, str) and key.removeprefix(":").isidentifier() else show(key)

@@ -7,6 +7,7 @@ from typing import Any
 
 from checker.budget import Meter
 from checker.history import OK, History, Op, freeze
+from checker.models.answers import contradiction
 from checker.models.base import Model, ModelError, show
 from checker.verdict import INVALID, UNKNOWN, VALID, Verdict
 
@@ -72,7 +73,7 @@ class LongFork(Model):
                 or each[0] not in known
             ):
                 return f"a micro-operation must be [r or w, key, value], this is {each!r}"
-        return ""
+        return contradiction(op.value, op.result) if op.type == OK else ""
 
 
 def _snapshot(op: Op) -> tuple[dict[Hashable, Hashable], str]:

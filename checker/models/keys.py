@@ -18,6 +18,7 @@ class KeyValue(Register):
     """
 
     functions = frozenset({"get", "put", "delete", "cas", "append"})
+    echoes = frozenset({"put"})
     aliases: ClassVar[Mapping[str, str]] = {"read": "get", "write": "put"}
 
     def __init__(self, init: Any = None, name: str = "key-value") -> None:

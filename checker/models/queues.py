@@ -83,6 +83,7 @@ class Queue(Pile):
     """
 
     functions = frozenset({"enqueue", "dequeue"})
+    echoes = frozenset({"enqueue"})
     aliases: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("enq", "push", "add", "offer"), "enqueue"),
         **dict.fromkeys(("deq", "pop", "remove", "poll"), "dequeue"),
@@ -116,6 +117,7 @@ class Stack(Pile):
     """A stack: push an element, pop the one pushed last (answer nothing, or failure with "empty": there was none)."""
 
     functions = frozenset({"push", "pop"})
+    echoes = frozenset({"push"})
     aliases: ClassVar[Mapping[str, str]] = {"add": "push", "remove": "pop"}
     puts, takes = "push", "pop"
 

@@ -20,6 +20,7 @@ class Register(Model):
     """
 
     functions = frozenset({"read", "write", "cas", "delete"})
+    echoes = frozenset({"write"})
 
     def __init__(self, init: Any = None, name: str = "register") -> None:
         self.name = name

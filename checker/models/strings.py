@@ -17,6 +17,7 @@ class KeyValueStrings(Model):
     """
 
     functions = frozenset({"get", "put", "append", "delete", "cas"})
+    echoes = frozenset({"put"})
 
     def __init__(self, init: Any = None, name: str = "kv") -> None:
         self.name = name

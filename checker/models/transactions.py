@@ -8,6 +8,7 @@ from typing import Any
 
 from checker.budget import Budget, Meter
 from checker.history import OK, History, Op, freeze
+from checker.models.answers import contradiction
 from checker.models.base import Model, ModelError, State, show
 from checker.values import is_list
 from checker.verdict import Verdict
@@ -177,6 +178,4 @@ class Transactions(Model):
                     or each[0] not in known
                 ):
                     return f"a micro-operation must be [r, w or append, key, value], this is {each!r}"
-        if op.type == OK and [each[:2] for each in op.value] != [each[:2] for each in op.result]:
-            return "the answer of a transaction must hold the micro-operations that were asked, in their order"
-        return ""
+        return contradiction(op.value, op.result) if op.type == OK else ""

@@ -15,6 +15,7 @@ from checker.budget import Budget, Meter
 from checker.history import FAIL, OK, Op
 from checker.models.base import NOTHING, Model, State
 from checker.models.lists import AppendList
+from checker.models.locks import FencingLock, Mutex, OwnerLock
 from checker.models.registers import Register
 from checker.reasons import cores, phrases, types
 from checker.reasons import families as family_reasons
@@ -276,7 +277,8 @@ def _left(model: Model, impossible: Op, possible: Possible) -> str:
         return "no order of the operations allows that"
     if not possible.states:
         return "no order of the operations explains that"
-    return f"{'every order of the operations leaves' if possible.complete else 'the orders that were tried leave'} {_states(model, possible)}"
+    what = "the lock " if isinstance(model, Mutex | OwnerLock | FencingLock) else ""
+    return f"{'every order of the operations leaves' if possible.complete else 'the orders that were tried leave'} {what}{_states(model, possible)}"
 
 
 def _states(model: Model, possible: Possible) -> str:

@@ -189,8 +189,8 @@ def _counter(model: Counter, impossible: Op, prefix: Sequence[Op]) -> Finding | 
     least, most = (base + sum(amount for amount in maybe if (amount > 0) == up) for up in (False, True))
     if least <= impossible.result <= most:
         return None
-    possible = f"only {least} was" if least == most else f"between {least} and {most} were"
-    return Finding(f"{possible} possible, {impossible.result} was read", [])
+    possible = f"only be {least}" if least == most else f"only be between {least} and {most}"
+    return Finding(f"the sum could {possible}, and {impossible.result} was read", [])
 
 
 def _mutex(impossible: Op, prefix: Sequence[Op]) -> Finding | None:

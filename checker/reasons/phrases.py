@@ -22,9 +22,11 @@ def clip(text: str) -> str:
 
 
 def action(op: Op) -> str:
-    """What was asked: write 2, cas from 3 to 4, append of 5, read."""
+    """What was asked: write 2, cas from 3 to 4, append of 5, read; of a transaction with what it read."""
     if op.f == "cas":
         return f"cas from {value(op.value[0])} to {value(op.value[1])}"
+    if op.f == "txn":
+        return f"txn {value(op.result if op.type == OK else op.value)}"
     if op.f == "append":
         return f"append of {value(op.value)}"
     return op.f if op.value is None or op.f in {"read", "get", "delete"} else f"{op.f} {value(op.value)}"

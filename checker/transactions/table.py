@@ -15,6 +15,7 @@ import numpy.typing as npt
 from checker.budget import Meter
 from checker.columns import FAIL_CODE, INFO_CODE, OK_CODE
 from checker.history import FAIL, INFO, OK, History, HistoryError, Op, Operations, freeze
+from checker.models.answers import contradiction
 from checker.models.base import show
 
 Ints: TypeAlias = npt.NDArray[np.signedinteger[Any]]
@@ -151,13 +152,24 @@ def _fill_head(table: Table) -> None:
 
 
 def _answers(operations: Sequence[Op]) -> Iterator[Any]:
-    """Each transaction as it was answered, or asked where it was not; of columns nothing else is made."""
+    """Each transaction as it was answered, or asked where it was not; of columns nothing else is made.
+
+    Raises `HistoryError` on an answer that contradicts what was asked.
+    """
     if isinstance(operations, Operations):
         columns = operations.columns
-        for code in np.where(columns.type == OK_CODE, columns.result, columns.value).tolist():
-            yield columns.values[code]
+        answered = np.where(columns.type == OK_CODE, columns.result, columns.value).tolist()
+        for row, (code, asked) in enumerate(zip(answered, columns.value.tolist(), strict=True)):
+            answer = columns.values[code]
+            problem = "" if asked == code else contradiction(columns.values[asked], answer)
+            if problem:
+                raise _refused(operations[row], problem)
+            yield answer
     else:
         for op in operations:
+            problem = contradiction(op.value, op.result) if op.type == OK else ""
+            if problem:
+                raise _refused(op, problem)
             yield op.result if op.type == OK else op.value
 
 

@@ -252,6 +252,24 @@ def test_a_lock_that_was_acquired_twice_and_released_once_is_not_free() -> None:
     assert isinstance(owners.decide(Problem(problem.model, operations[:-1])), Valid)
 
 
+@pytest.mark.parametrize(
+    "f,model", [("write", "register"), ("enqueue", "queue"), ("push", "stack"), ("put", "key-value")]
+)
+@pytest.mark.parametrize("columns", [False, True])
+def test_another_value_given_back_is_a_warning(f: str, model: str, *, columns: bool) -> None:
+    """Jepsen's clients give back what was written; others may give what was there before, or a version, so it is no error."""
+    for answer, warned in (("b", True), ("a", False), (None, False), (7, False), (True, False)):
+        events = [
+            {"process": 0, "type": "invoke", "f": f, "value": "a"},
+            {"process": 0, "type": "ok", "f": f, "value": answer},
+        ]
+        history = History.from_events(events)
+        verdict = check(history if columns else History(list(history)), make_model(model))
+        assert verdict.verdict == "valid"
+        expected = [f'{f} "a" of process 0 (line 1) was answered with "b": what a {f} answers was not looked at']
+        assert verdict.warnings == (expected if warned else [])
+
+
 def test_only_whole_numbers_have_sums_that_do_not_depend_on_their_order() -> None:
     with pytest.raises(HistoryError, match=r"the amount of an add must be a whole number, this is 0\.1"):
         check(History([Op(process=0, f="add", value=0.1, invoked=0)]), make_model("counter"))

@@ -12,6 +12,7 @@ import simulate
 from checker import Budget, check
 from checker.history import History, Op
 from checker.models.catalog import make_model
+from checker.reasons import phrases
 
 _Told = tuple[str, list[tuple[str, Any, Any]], str]
 
@@ -48,7 +49,7 @@ _Told = tuple[str, list[tuple[str, Any, Any]], str]
         (
             "counter",
             [("add", 3, None), ("read", None, 7)],
-            "Read by process 1 returned 7 at 3.000 s, but only 3 was possible, 7 was read.",
+            "Read by process 1 returned 7 at 3.000 s, but the sum could only be 3, and 7 was read.",
         ),
         (
             "set-full",
@@ -97,6 +98,17 @@ def test_sentences(told: _Told) -> None:
     verdict = check(History(operations), make_model(name))
     assert sentence in verdict.explanation
     assert verdict.warnings == []
+
+
+def test_values_are_shown_as_people_write_them() -> None:
+    """Maps by their keys, a lock by name, a transaction with what it read."""
+    assert phrases.value({"a": 10, "1": [True, None]}) == '{"1": [true nil], a: 10}'
+    assert phrases.value({2, 1}) == "#{1 2}"
+    lock = make_model("mutex")
+    open_release = Op(process=0, f="release", type="ok", invoked=0, returned=1)
+    assert "leaves the lock free" in check(History([open_release]), lock).explanation
+    txn = Op(process=0, f="txn", value=[["r", "x", None]], type="ok", result=[["r", "x", 7]], invoked=0, returned=1)
+    assert 'Txn [["r" "x" 7]] by process 0' in check(History([txn]), make_model("txn")).explanation
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,30 @@ def test_initial_values_and_what_is_no_transaction() -> None:
                 )
 
 
+@pytest.mark.parametrize("name", ["list-append", "rw-register", "txn", "long-fork"])
+@pytest.mark.parametrize("columns", [False, True])
+def test_an_answer_to_another_transaction_is_refused(name: str, *, columns: bool) -> None:
+    """It says what was asked and what was answered, and where: such a history was recorded wrongly, and proves nothing."""
+    write = "append" if name == "list-append" else "w"
+    asked = [[write, "x", 1], ["r", "y", None]]
+    for answered in (
+        [[write, "x", 2], ["r", "y", None]],
+        [[write, "x", 1], ["r", "z", None]],
+        [["r", "y", None], [write, "x", 1]],
+        [[write, "x", 1]],
+        [],
+    ):
+        events = [
+            {"process": 0, "type": "invoke", "f": "txn", "value": asked},
+            {"process": 0, "type": "ok", "f": "txn", "value": answered},
+        ]
+        history = History.from_events(events)
+        with pytest.raises(HistoryError, match=r"line 1: txn of process 0: was asked \[\[.*, but answered \["):
+            check(history if columns else History(list(history)), make_model(name))
+    right = [{**event, "value": asked} for event in events]
+    assert check(History.from_events(right), make_model(name)).verdict == "valid"
+
+
 def _bank(*events: tuple[str, Any]) -> History:
     """Reads with their balances, and transfers, one after the other."""
     operations = []
