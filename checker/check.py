@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from checker import parts, ways, workers
-from checker.budget import Budget, Meter
+from checker.budget import Budget, Meter, OutOfBudgetError
 from checker.history import History, Op
 from checker.models import answers
 from checker.models.base import Model, require_known, show
@@ -116,7 +116,10 @@ def _orders(
         outcome = ways.decide(model, operations, meter)
         if not isinstance(outcome, Valid):
             return None
-        wrong = replay(model, operations, outcome.witness)
+        try:
+            wrong = replay(model, operations, ways.Watched(outcome.witness, meter))
+        except OutOfBudgetError:
+            return None
         if wrong:
             raise AssertionError(f"the witness of key {key!r} is wrong: {wrong}")
         orders[key] = outcome.witness

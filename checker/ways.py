@@ -65,7 +65,7 @@ class Answer(NamedTuple):
     of_memory: bool = False
 
 
-class _Watched(Sequence[Op]):
+class Watched(Sequence[Op]):
     """Operations; whoever passes them looks at the budget meanwhile."""
 
     def __init__(self, operations: Sequence[Op], meter: Meter) -> None:
@@ -87,7 +87,7 @@ class _Watched(Sequence[Op]):
 
 def pose(model: Model, operations: Sequence[Op], meter: Meter | None = None) -> Problem:
     """The problem of these operations, with as few states as the model can do with. Raises `OutOfBudgetError`."""
-    watched = operations if meter is None else _Watched(operations, meter)
+    watched = operations if meter is None else Watched(operations, meter)
     return Problem(model.narrowed(watched), operations, meter)
 
 

@@ -30,11 +30,11 @@ def decide(problem: Problem) -> Outcome:
     states = _states(problem)
     if states is None:
         return GaveUp("there are more than two states")
-    sides = [_side(problem, number, states) for number in range(len(problem))]
+    sides = [_side(problem, number, states) for number in problem.along(range(len(problem)))]
     if None in sides:
         return GaveUp("an update is legal in both states")
     walk = _Walk(problem, sides)
-    for _, is_return, number in problem.events:
+    for _, is_return, number in problem.along(problem.events):
         if not is_return:
             walk.invoke(number)
         elif not walk.settle(number):

@@ -65,7 +65,7 @@ def _out_of_bounds(problem: Problem, initial: int) -> int | None:
     certain = {True: 0, False: 0}  # sums of amounts that are positive, or not, of adds that returned
     begun = {True: 0, False: 0}  # likewise of adds that were invoked
     least: dict[int, tuple[int, int]] = {}
-    for _, is_return, number in problem.events:
+    for _, is_return, number in problem.along(problem.events):
         op = problem.operations[number]
         if op.f == "add":
             sums = certain if is_return else begun
@@ -88,7 +88,7 @@ def _walk(problem: Problem, amount: int) -> Valid | Invalid:
     adds: list[tuple[int, int]] = []
     unanswered: deque[int] = deque()
     readers: dict[int, list[int]] = {}
-    for _, is_return, number in problem.events:
+    for _, is_return, number in problem.along(problem.events):
         op = problem.operations[number]
         if not is_return and op.f == "add" and op.value == 0:
             done[number] = True  # adding nothing
@@ -140,7 +140,7 @@ class _Sweep:
         """Sweeps over all events."""
         problem = self._problem
         end = problem.events[-1][0] if problem.events else 0
-        for place, is_return, number in problem.events:
+        for place, is_return, number in problem.along(problem.events):
             if not is_return:
                 self._invoke(number)
                 continue

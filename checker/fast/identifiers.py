@@ -15,7 +15,7 @@ def decide(problem: Problem) -> Outcome:
     if not isinstance(problem.model, UniqueIds):
         return GaveUp("the object is no generator of identifiers")
     given: dict[Hashable, int] = {}
-    for number in sorted(range(len(problem)), key=problem.invoked.__getitem__):
+    for number in problem.along(sorted(range(len(problem)), key=problem.invoked.__getitem__)):
         first = given.setdefault(freeze(problem.operations[number].result), number)
         if first != number:
             return Invalid(problem.named([first, number]))

@@ -55,7 +55,7 @@ def match(problem: Problem, model: Pile) -> Matching | Invalid | GaveUp:
     takes: dict[Hashable, int] = {}
     found = Matching([], [], [])
     invoked, returned = problem.invoked, problem.returned
-    for number, op in enumerate(problem.operations):
+    for number, op in problem.along(enumerate(problem.operations)):
         if op.f == model.puts:
             element = freeze(op.value)
             if element in puts:
@@ -91,11 +91,13 @@ def _twice(
 ) -> Invalid | GaveUp:
     """An element that was taken twice: impossible if it was put in once (a later put may still be to come)."""
     puts = sources or [
-        number for number, op in enumerate(problem.operations) if op.f == model.puts and freeze(op.value) == element
+        number
+        for number, op in problem.along(enumerate(problem.operations))
+        if op.f == model.puts and freeze(op.value) == element
     ]
     again = [
         number
-        for number, op in enumerate(problem.operations)
+        for number, op in problem.along(enumerate(problem.operations))
         if op.f == model.puts and freeze(op.value) == element and number not in puts[:1]
     ]
     if again:

@@ -42,7 +42,7 @@ def decide(problem: Problem) -> Outcome:
     if model.init not in ((), ((), None)):
         return GaveUp("the lock was not free and unused in the beginning")
     by_holder: dict[Hashable, list[int]] = {}
-    for number in sorted(range(len(problem)), key=problem.invoked.__getitem__):
+    for number in problem.along(sorted(range(len(problem)), key=problem.invoked.__getitem__)):
         op = problem.operations[number]
         by_holder.setdefault(op.process if isinstance(model, FencingLock) else holder(op), []).append(number)
     sessions: list[_Session] = []

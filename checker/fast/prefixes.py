@@ -26,7 +26,7 @@ def decide(problem: Problem) -> Outcome:
         return GaveUp("the object is no list")
     reads: dict[int, tuple[Hashable, ...]] = {}
     appends: dict[Hashable, list[int]] = {}
-    for number, op in enumerate(problem.operations):
+    for number, op in problem.along(enumerate(problem.operations)):
         if problem.kinds[number] == Kind.READER:
             reads[number] = tuple(freeze(item) for item in op.result or ())
         else:

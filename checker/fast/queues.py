@@ -99,7 +99,7 @@ def _order(problem: Problem, found: Matching) -> Valid | Invalid:
     # Twice the place of an event, and one more for the moment after it; what is at one moment: empties, puts, takes.
     points = [(2 * moment + 1, 0, 0, number) for number, moment in cuts.items()]
     rank = 0
-    for place, part in enumerate(parts):
+    for place, part in problem.along(enumerate(parts)):
         latest_put = latest_take = 2 * places[place - 1] + 1 if place else 0
         order = _sorted(part)
         if isinstance(order, tuple):

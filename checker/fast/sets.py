@@ -25,7 +25,7 @@ def decide(problem: Problem) -> Outcome:
         return GaveUp("the object is no set that only grows")
     adds: dict[Hashable, list[int]] = {}
     reads: dict[int, tuple[Hashable, ...]] = {}
-    for number, op in enumerate(problem.operations):
+    for number, op in problem.along(enumerate(problem.operations)):
         if op.f == "read":
             reads[number] = members(op)
         else:

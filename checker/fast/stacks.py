@@ -92,7 +92,7 @@ def _order(problem: Problem, found: Matching) -> Valid | Invalid:
     """An order of all operations, or those that contradict each other."""
     moments = Moments(found.elements)
     cuts: list[tuple[int, int]] = []
-    for number in found.empties:
+    for number in problem.along(found.empties):
         invoked, returned = problem.invoked[number], problem.returned[number]
         moment = moments.first_free(invoked, returned)
         if moment is None:

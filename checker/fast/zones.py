@@ -90,7 +90,7 @@ def decide(problem: Problem) -> Outcome:
 def _values(problem: Problem) -> _Values | GaveUp | Invalid:
     found = _Values({}, {}, {}, [], [])
     asked = {effect.requires for effect in problem.effects if effect is not None} - {NOTHING}
-    for number, effect in enumerate(problem.effects):
+    for number, effect in problem.along(enumerate(problem.effects)):
         assert effect is not None
         if effect.requires is NOTHING and effect.produces is NOTHING:
             found.anywhere.append(number)

@@ -39,7 +39,9 @@ _FEW = 12
 _TIMES = 9
 """Explaining may take so many times what the check took."""
 _SECONDS = 2.0
-"""What it may take in any case."""
+"""What it may take in any case that the budget allows."""
+_LATE = 0.1
+"""A violation that was proved at the end of the budget is explained all the same, for this part of its seconds."""
 _DISAGREEMENT = (
     "The ways disagree: one of them calls these operations impossible, but the independent search found an order for all of them."
     " That is a mistake of the checker, not of the store: please report it with the history."
@@ -60,7 +62,10 @@ def explain(verdict: Verdict, model: Model, broken: Mapping[Hashable, Broken], m
     The proof that a history is invalid must outlive any mistake in its explanation: an exception becomes a warning.
     """
     budget = meter.budget
-    seconds = None if budget.seconds is None else max(_SECONDS, _TIMES * meter.elapsed())
+    seconds = None
+    if budget.seconds is not None:
+        left = max(budget.seconds - meter.elapsed(), _LATE * budget.seconds)
+        seconds = min(left, max(_SECONDS, _TIMES * meter.elapsed()))
     own = Meter(Budget(steps=budget.steps, seconds=seconds, bytes=budget.bytes))
     try:
         known = remembering(model)

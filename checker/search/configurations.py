@@ -61,7 +61,8 @@ many invoked ones."""
     NUMBERS,
 ) = range(30)
 """Numbers of a sweep. Up to CAPACITY they are set from outside: BITS of one count of uses, with the SPARE bits of all
-counts of a word; CAPACITY of the frontier and of `reached`. PHASE: whether a closure is under way; POSITION: its next path."""
+counts of a word; CAPACITY of the frontier and of `reached`. PHASE: 1 while a closure is under way, 2 while what it reached is
+compared; POSITION: the next path, or the next one that is compared."""
 
 _COMPARISONS = 64
 """How many configurations of the same state one is compared with before it is kept: any limit is sound."""
@@ -242,14 +243,19 @@ def _dominates(numbers: Int64, rows: Int64, strong: int, weak: int) -> bool:
 
 
 @part
-def drop_dominated(numbers: Int64, rows: Int64, tables: Int64) -> None:
-    """Takes out configurations after the return that another one dominates; they are found in a list for each state."""
+def drop_dominated(numbers: Int64, rows: Int64, tables: Int64, pause: int) -> bool:
+    """Takes out configurations after the return that another one dominates; they are found in a list for each state.
+
+    POSITION is how many were compared; False if it is time to look at the budget before the next one.
+    """
     if numbers[REACHED] < 2:
-        return
-    numbers[GENERATION] += 1
+        return True
     generation, mask = numbers[GENERATION], tables.shape[1] - 1
     begin, end = numbers[CAPACITY], numbers[CAPACITY] + numbers[REACHED]
-    for row in range(begin, end):
+    while numbers[POSITION] < numbers[REACHED]:
+        if numbers[STEPS] >= pause:
+            return False
+        row = begin + numbers[POSITION]
         place = mixed(rows[row, STATE]) & mask
         first = NONE
         while tables[0, place] >> 32 == generation:
@@ -260,6 +266,8 @@ def drop_dominated(numbers: Int64, rows: Int64, tables: Int64) -> None:
         rows[row, NEXT] = first
         if not _is_dominated(numbers, rows, row, first):
             tables[0, place] = generation << 32 | row
+        numbers[POSITION] += 1
+        numbers[STEPS] += numbers[POSITION] & 15 == 0
     kept = begin
     for row in range(begin, end):
         if rows[row, UNSEEN] == 0:
@@ -267,6 +275,7 @@ def drop_dominated(numbers: Int64, rows: Int64, tables: Int64) -> None:
                 copy(rows, row, kept)
             kept += 1
     numbers[REACHED] = kept - begin
+    return True
 
 
 @part

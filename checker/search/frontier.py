@@ -117,7 +117,7 @@ def run(given: Input, memory: Memory, stop: int, pause: int, sources: int = SOUR
         if status != GOING:
             return status
         numbers[PLACE] += 1
-        numbers[STEPS] += 1
+        numbers[STEPS] += 1 + (numbers[CONFIGURATIONS] >> 4)  # most events pass over the whole frontier
         if numbers[STEPS] >= pause:
             return PAUSED
     return FINISHED
@@ -264,14 +264,17 @@ def _return(given: Input, memory: Memory, operation: int, pause: int) -> int:
         if not _begin(memory, slot):
             return FULL
         numbers[PHASE] = 1
-    status = _close(memory, slot, pause)
-    if status != GOING:
-        return status
+    if numbers[PHASE] == 1:
+        status = _close(memory, slot, pause)
+        if status != GOING:
+            return status
+        numbers[PHASE], numbers[POSITION] = 2, 0
+        numbers[GENERATION] += 1
+    if numbers[DOMINANCE] and not drop_dominated(numbers, rows, memory.tables, pause):
+        return PAUSED
     numbers[PHASE] = 0
     if numbers[REACHED] == 0:
         return IMPOSSIBLE
-    if numbers[DOMINANCE]:
-        drop_dominated(numbers, rows, memory.tables)
     if numbers[WIDTH] and numbers[REACHED] > numbers[WIDTH]:
         keep_fewest(numbers, rows, memory.moves.shape[1] - SLOTS)
     if numbers[LINKED] and not _link_reached(memory, given.links, slot):

@@ -64,9 +64,9 @@ def _produces(problem: Problem, number: int) -> Any:
 
 def _wanted(problem: Problem, kept: list[int], returned: list[int]) -> set[Any]:
     """The set A: what answered operations require, and backwards through unanswered ones."""
-    wanted = {_requires(problem, number) for number in kept if returned[number] != NEVER}
+    wanted = {_requires(problem, number) for number in problem.along(kept) if returned[number] != NEVER}
     makers: dict[Any, list[Any]] = {}
-    for number in kept:
+    for number in problem.along(kept):
         if returned[number] == NEVER:
             makers.setdefault(_produces(problem, number), []).append(_requires(problem, number))
     todo = list(wanted)
@@ -80,15 +80,15 @@ def _wanted(problem: Problem, kept: list[int], returned: list[int]) -> set[Any]:
 
 def _sure(problem: Problem, kept: list[int], returned: list[int]) -> dict[int, int]:
     """The unanswered operations that must have taken effect, each with the operation that asks for it first."""
-    makers = Counter(_produces(problem, number) for number in kept)
+    makers = Counter(_produces(problem, number) for number in problem.along(kept))
     makers[problem.model.init] += 1
     first: dict[Any, int] = {}
-    for number in kept:
+    for number in problem.along(kept):
         value = _requires(problem, number)
         if returned[number] != NEVER and (value not in first or returned[number] < returned[first[value]]):
             first[value] = number
     sure = {}
-    for number in kept:
+    for number in problem.along(kept):
         value = _produces(problem, number)
         if returned[number] == NEVER and makers[value] == 1 and value in first and value is not NOTHING:
             sure[number] = first[value]
