@@ -237,11 +237,11 @@ class CompiledSweep:
     def _repack(self, moves: Int64, bits: int) -> None:
         """Room for more classes of unanswered operations, or for larger counts of their uses."""
         memory, numbers = self._memory, self._memory.numbers
-        rows, count = int(numbers[layout.CAPACITY]), int(numbers[layout.CONFIGURATIONS])
-        columns = moves.shape[1] - SLOTS
+        count, columns = int(numbers[layout.CONFIGURATIONS]), moves.shape[1] - SLOTS
         used = _unpacked(memory.rows[:count, layout.USED :], int(numbers[layout.BITS]), columns)
         words = -(-columns * bits // 64)
         self._memory = memory._replace(moves=moves)
+        rows = int(numbers[layout.CAPACITY])
         self._resize(rows, len(memory.rows) - 2 * rows, layout.USED + words)
         self._memory.rows[:count, layout.USED :] = _packed(used, bits, words)
         _set_bits(numbers, bits)

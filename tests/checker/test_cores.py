@@ -162,7 +162,14 @@ def test_an_order_of_all_operations_of_what_is_called_invalid_is_told_as_a_mista
 ) -> None:
     """A way that lies is contradicted by the independent search; that says so, in place of a reason that can't be."""
     operations = [
-        Op(process=0, f="read" if n % 2 else "write", value=None if n % 2 else n, result=n - 1, type=OK, invoked=2 * n)
+        Op(
+            process=0,
+            f="read" if n % 2 else "write",
+            value=None if n % 2 else n,
+            result=n - 1 if n % 2 else None,
+            type=OK,
+            invoked=2 * n,
+        )
         for n in range(6)
     ]
     history = History([msgspec.structs.replace(op, returned=op.invoked + 1) for op in operations])
