@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -68,6 +68,21 @@ class Budget(msgspec.Struct, frozen=True):
     steps: int | None = None
     seconds: float | None = 60.0
     bytes: int | None = 1 << 30
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what bounds nothing."""
+        given: tuple[tuple[str, Any], ...] = (("steps", self.steps), ("seconds", self.seconds), ("bytes", self.bytes))
+        for name, most in given:
+            if most is None:
+                continue
+            if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 0:
+                raise ValueError(f"the {name} of a budget must be a number, not below 0, or None: this is {most!r}")
+
+
+def require_budget(budget: object) -> None:
+    """Raises `TypeError` for what is neither a budget nor None."""
+    if not isinstance(budget, Budget | None):
+        raise TypeError(f"expected a Budget, such as Budget(seconds=10), or None, this is {budget!r}")
 
 
 class OutOfBudgetError(Exception):

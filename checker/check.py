@@ -10,10 +10,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from checker import parts, ways, workers
-from checker.budget import Budget, Meter, OutOfBudgetError
-from checker.history import History, Op
+from checker.budget import Budget, Meter, OutOfBudgetError, require_budget
+from checker.history import History, Op, require_history
 from checker.models import answers
 from checker.models.base import Model, require_known, show
+from checker.models.guard import require_model
 from checker.models.reading import as_read
 from checker.parts import Finding, Part
 from checker.reasons import explain
@@ -60,8 +61,12 @@ def check(
     the hard ones then share what is left, unless a violation is proved already. `workers` is how many processes may try
     objects at once: None is one for each core where that is safe, 1 is this process alone. The verdict does not depend on
     it. `progress` is called now and then. With `witness` a valid
-    verdict has an order that shows it, searched anew and replayed (not for transactions). Raises `HistoryError` if the model can't read the history, `Interrupted` on Ctrl-C.
+    verdict has an order that shows it, searched anew and replayed (not for transactions). Raises `HistoryError` if the model can't read the history,
+    `ModelError` for a model that lacks what each needs or breaks a promise, `Interrupted` on Ctrl-C.
     """
+    require_history(history)
+    require_model(model)
+    require_budget(budget)
     meter = Meter(budget or Budget())
     asked, history = history, as_read(history, model)
     require_known(history, model)
@@ -250,7 +255,7 @@ def _summary(history: History, model: Model, todo: Sequence[Part]) -> Verdict:
     if word == UNKNOWN:
         where = "" if decisive[0].key is None else f"key {show(decisive[0].key)}, "
         more = f"; {len(decisive) - 1} more keys are undecided" if len(decisive) > 1 else ""
-        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].reason}{more}{_HELP}"
+        reason = f"{where}{len(decisive[0].operations):,} operations: {decisive[0].reason}{more}{'' if decisive[0].finding.mistaken else _HELP}"
     return Verdict(
         verdict=word,
         reason=reason,

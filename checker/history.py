@@ -419,6 +419,14 @@ class History:
         )
 
 
+def require_history(history: object) -> None:
+    """Raises `HistoryError` for what is no history."""
+    if not isinstance(history, History):
+        raise HistoryError(
+            f"expected a History, such as History.from_events(events) makes, this is of the type {type(history).__name__}"
+        )
+
+
 _TYPE_CODES = {OK: OK_CODE, FAIL: FAIL_CODE, INFO: INFO_CODE}
 _TYPE_NAMES = (OK, FAIL, INFO)
 _FIELDS = Row.__struct_fields__

@@ -6,7 +6,6 @@ others as they are: unknown never hides an invalid elsewhere.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Hashable, Sequence
 
 import msgspec
@@ -15,7 +14,8 @@ import numpy as np
 from checker import ways
 from checker.budget import Meter, OutOfBudgetError
 from checker.history import Op
-from checker.models.base import Model
+from checker.models.base import Model, ModelError
+from checker.models.guard import mistake, try_out
 from checker.search.problem import NEVER
 from checker.selections import Selected
 from checker.values import Integers
@@ -26,6 +26,7 @@ class Finding(msgspec.Struct):
     """What a try came to: the outcome (of a valid one without its witness), its way, and what it cost.
 
     `of_memory`: a way stopped for want of memory, so a try with more of it may decide. `reached`: the furthest event.
+    `mistaken`: a mistake in the model, or of ours. `refused`: why the model is none, which a worker can only tell.
     """
 
     outcome: Outcome
@@ -34,6 +35,8 @@ class Finding(msgspec.Struct):
     steps: int = 0
     of_memory: bool = False
     reached: int = 0
+    mistaken: bool = False
+    refused: str = ""
 
 
 class Part(msgspec.Struct):
@@ -57,12 +60,16 @@ class Part(msgspec.Struct):
         """Why it is unknown, and what resisted; empty if it is not."""
         if not isinstance(self.finding.outcome, GaveUp):
             return ""
+        if self.finding.mistaken:
+            return self.finding.outcome.reason
         if self.window is None:
             self.window = resisting(self.operations, self.finding.reached) if self.finding.reached else ""
         return f"{self.finding.outcome.reason}; {self.window}" if self.window else self.finding.outcome.reason
 
     def take(self, finding: Finding) -> None:
-        """Notes what a further try came to."""
+        """Notes what a further try came to. Raises `ModelError` where it came to a model that breaks its promises."""
+        if finding.refused:
+            raise ModelError(finding.refused)
         finding.reached = max(finding.reached, self.finding.reached)
         self.finding = finding
         self.window = None
@@ -90,7 +97,10 @@ def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool)
     """Tries one object by the quick ways, or by the thorough ones."""
     seconds, steps = meter.elapsed(), meter.steps
     meter.furthest = (0, 0)
+    mistaken = False
     try:
+        if not hard:
+            try_out(model, operations, meter)
         problem = ways.pose(model, operations, meter)
         tried = (ways.thorough if hard else ways.quick)(problem, meter, witness=False)
         answer = ways.attempt(tried, meter)
@@ -98,19 +108,22 @@ def attempt(model: Model, operations: Sequence[Op], meter: Meter, *, hard: bool)
         answer = ways.Answer(GaveUp(f"{error} before any way could begin"), "", of_memory=error.of_memory)
     except MemoryError:
         answer = ways.Answer(GaveUp("the machine gave no more memory"), "", of_memory=True)
+    except ModelError as error:
+        return Finding(GaveUp(str(error)), refused=str(error))
     except Exception as error:  # noqa: BLE001 - of a model, or of our own: the other objects are judged all the same
-        answer = ways.Answer(GaveUp(_mistake(error)), "")
+        answer, mistaken = ways.Answer(GaveUp(mistake(error)), ""), True
     outcome = answer.outcome
     if isinstance(outcome, Valid):
         outcome = Valid(())
     return Finding(
-        outcome, answer.way, meter.elapsed() - seconds, meter.steps - steps, answer.of_memory, meter.furthest[0]
+        outcome,
+        answer.way,
+        meter.elapsed() - seconds,
+        meter.steps - steps,
+        answer.of_memory,
+        meter.furthest[0],
+        mistaken,
     )
-
-
-def _mistake(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"the check failed with {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
 
 
 def resisting(operations: Sequence[Op], place: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from checker.columns import Columns
 from checker.history import History, Op, Operations
 from checker.models.base import Model
+from checker.models.guard import object_of
 from checker.values import Integers
 
 _WORTH_IT = 200
@@ -64,7 +65,7 @@ def by_object(history: History, model: Model) -> dict[Hashable, Sequence[Op]]:
     if not columnar or type(model).partition is not Model.partition:
         grouped: dict[Hashable, list[Op]] = {}
         for op in history:
-            grouped.setdefault(model.partition(op), []).append(op)
+            grouped.setdefault(object_of(model, op), []).append(op)
         return dict(grouped)
     columns, kept = history.columns, history.kept
     keys, first, places = np.unique(columns.key, return_index=True, return_inverse=True)

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from checker.budget import Budget, Meter, OutOfBudgetError
+from checker.budget import Budget, Meter, OutOfBudgetError, require_budget
 from checker.check import check
 from checker.fast.growing import GrowingList, SteppedAside
 from checker.history import History, Op, Pairing, freeze
-from checker.models.base import Model, looks_at_whole_histories, require_known, show
+from checker.models.base import Model, ModelError, looks_at_whole_histories, require_known, show
+from checker.models.guard import mistake, object_of, require_model
 from checker.models.lists import AppendList
 from checker.models.reading import named
 from checker.search.online import OnlineSweep, Outgrown
@@ -102,6 +103,10 @@ class _Followed:
                 )
         except (Outgrown, OutOfBudgetError) as error:
             self.leave(str(error))
+        except (ModelError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - of a user's model: the other objects are judged all the same
+            self.leave(mistake(error))
 
     def sentence(self) -> str:
         """What is impossible, in few words."""
@@ -142,6 +147,8 @@ class Checker:
     """
 
     def __init__(self, model: Model, budget: Budget | None = None) -> None:
+        require_model(model)
+        require_budget(budget)
         self.model, self.budget = model, budget or Budget()
         self.verdict: Verdict | None = None
         self._pairing = Pairing()
@@ -171,7 +178,7 @@ class Checker:
         """
         if self.verdict is not None:
             return self.verdict
-        process, place = event.get("process"), self._pairing.position
+        place = self._pairing.position
         done = self._pairing.take(event, line)
         if self._pairing.position == place:
             return None  # of the nemesis
@@ -187,8 +194,7 @@ class Checker:
                 self._broken = followed
                 self.verdict = self._short(followed)
         else:
-            assert isinstance(process, int)
-            self._invoke(process, event, place, line)
+            self._invoke(event["process"], event, place, line)
         return self.verdict
 
     def finish(self) -> Verdict:
@@ -216,7 +222,7 @@ class Checker:
         op = named(op, self.model)
         require_known([op], self.model)
         whole = looks_at_whole_histories(type(self.model))
-        key = self._keys[process] = None if whole else self.model.partition(op)
+        key = self._keys[process] = None if whole else object_of(self.model, op)
         if key not in self._objects:
             self._objects[key] = _Followed(key, self.model, self._meter)
             if whole:

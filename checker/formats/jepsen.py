@@ -17,8 +17,13 @@ from checker.formats.source import Source
 from checker.formats.writing import events_of, keys_as_pairs, losses, with_step_names
 from checker.history import FAIL, INFO, INVOKE, NEMESIS, History, HistoryError
 
-LOG_START = re.compile(r"^[^\[{(]*\b(?:INFO|WARN|DEBUG|ERROR)\b")
-_LOG_LINE = re.compile(r"^.*?\b(?:INFO|WARN|DEBUG|ERROR)\b.*? - (?P<process>\S+)\s+:(?P<rest>\S.*)$")
+_LEVEL = r"\b(?:INFO|WARN|DEBUG|ERROR)\b"
+LOG_START = re.compile(rf"^(?:[^\[{{(]*|[0-9][0-9-]* [0-9:,.]+\{{\w+\}}\s+){_LEVEL}")
+"""How a line of a log begins: in the file of a run with its time and {GMT}, on the console with the level."""
+_LOG_LINE = re.compile(
+    rf"^.*?{_LEVEL}.*?(?: - (?:jepsen\.util:? )?|\bjepsen\.util:? (?:- )?)(?P<process>-?[0-9]+|:nemesis)\s+:(?P<rest>\S.*)$"
+)
+_SPEAKS_OF_AN_EVENT = re.compile(rf"^.*?{_LEVEL}.*?(?:\bjepsen\.util\b| - ).*?:(?:invoke|ok|fail|info)\s")
 
 
 def edn_events(text: str) -> Numbered:
@@ -32,28 +37,47 @@ def edn_events(text: str) -> Numbered:
 
 
 def log_events(text: str) -> Numbered:
-    """Log lines such as `INFO  jepsen.util - 0 :invoke :read nil`; other lines of the log are passed over."""
+    """Log lines such as `INFO  jepsen.util - 0 :invoke :read nil`; other lines of the log are passed over.
+
+    With the thread, as Jepsen writes them since 0.1: `INFO [time] jepsen worker 0 - jepsen.util 0 :invoke :read nil` on the
+    console, `time{GMT} INFO [jepsen worker 0] jepsen.util: 0 :invoke :read nil` in the file of a run.
+    """
     found = False
     for number, line, last in numbered_lines(text):
         match = _LOG_LINE.match(line)
-        if match is None or not match["process"].isdigit():
+        if match is None or match["process"] == ":nemesis":
             if last and LOG_START.match(line):
                 raise TornError(number, f"expected a whole log line, this is {line[:40]!r}")
+            if match is None and _SPEAKS_OF_AN_EVENT.match(line):
+                raise HistoryError(
+                    f"a line that tells of an event and can't be read, expected 'jepsen.util - 0 :invoke :read nil', this is {line[:80]!r}",
+                    number,
+                )
             continue
-        parts = match["rest"].split(None, 2)
         try:
-            ((_, value),) = read_forms(f"[{parts[2]}]")
+            kind, f, told, error = _parts_of(match["rest"])
+            ((_, value),) = read_forms(f"[{told}]")
         except (EdnError, IndexError, ValueError):
             what = f"expected ':type :f value' after the process, this is {match['rest'][:40]!r}"
             if last:
                 raise TornError(number, what) from None
             raise HistoryError(what, number) from None
         found = True
-        yield number, {"process": int(match["process"]), "type": parts[0], "f": parts[1], "value": value}
+        event = {"process": int(match["process"]), "type": kind, "f": f, "value": value}
+        yield number, {**event, "error": error} if error else event
     if text.strip() and not found:
         raise HistoryError(
             "no event in the whole log, expected lines such as 'INFO  jepsen.util - 0 :invoke :read nil'", 1
         )
+
+
+def _parts_of(text: str) -> tuple[str, str, str, str]:
+    """Type, function, value and error of an event in a log. Raises `ValueError` where there are fewer than three.
+
+    Between tabs, as Jepsen writes it: the error is any text, which the value may not be mixed up with, and no value has a tab.
+    """
+    kind, f, value, *error = text.split("\t", 3) if text.count("\t") > 1 else text.split(None, 2)
+    return kind.strip(), f.strip(), value, "".join(error).strip()
 
 
 _BLANK = r"[\s,]+"

@@ -15,6 +15,7 @@ from typing import TypeVar
 from checker import columns
 from checker.budget import Meter
 from checker.history import FAIL, INFO, Op, freeze
+from checker.models import guard
 from checker.models.base import Effect, Model, State
 
 _Item = TypeVar("_Item")
@@ -43,6 +44,7 @@ class Transitions:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._ask = guard.asking(model)
         self.states: list[State] = [model.init]
         self._state_numbers: dict[State, int] = {model.init: 0}
         self._samples: list[Op] = []
@@ -63,7 +65,7 @@ class Transitions:
         row = self._rows[state]
         after = row.get(klass)
         if after is None:
-            after = row[klass] = self._number(self._model.step(self.states[state], self._samples[klass]))
+            after = row[klass] = self._number(self._ask(self.states[state], self._samples[klass]))
         return after
 
     def _number(self, state: State | None) -> int:

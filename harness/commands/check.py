@@ -173,6 +173,9 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
+    for name, number in (("budget", seconds), ("idle", idle), ("steps", steps), ("workers", workers)):
+        if number is not None and not number > 0:
+            raise UsageError(f"--{name} must be a number above 0, not {number:g}")
     options = Options(
         model,
         workload,
@@ -185,7 +188,7 @@ def command(
         allow_torn_tail,
         idle=idle if follow_ else None,
     )
-    _require_sense(options, files, idle)
+    _require_sense(options, files)
     word, interrupted = _answer(files, options, json=json)
     raise typer.Exit(EXIT_STATUS["unknown" if interrupted and word == "valid" else word])
 
@@ -202,7 +205,7 @@ def _amount(memory: str) -> int:
         raise UsageError(str(error)) from error
 
 
-def _require_sense(options: Options, files: list[Path], idle: float) -> None:
+def _require_sense(options: Options, files: list[Path]) -> None:
     """Raises UsageError for what no check can be made with."""
     for name, value, table in (
         ("model", options.model, MODELS),
@@ -211,11 +214,6 @@ def _require_sense(options: Options, files: list[Path], idle: float) -> None:
     ):
         if value is not None:
             known(name, value, table)
-    budget = options.budget
-    numbers = (("budget", budget.seconds), ("idle", idle), ("steps", budget.steps), ("workers", options.workers))
-    for name, number in numbers:
-        if number is not None and not number > 0:
-            raise UsageError(f"--{name} must be a number above 0, not {number:g}")
     if len(files) > 1 and (options.witness is not None or options.idle is not None):
         which = "--witness" if options.witness is not None else "--follow"
         raise UsageError(f"{which} takes one file, not {len(files)}")

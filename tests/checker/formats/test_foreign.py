@@ -192,3 +192,38 @@ def test_no_bytes_whatever_make_a_reader_stumble(name: str, data: bytes) -> None
     """Nothing but a history or a `HistoryError` comes of it."""
     with contextlib.suppress(HistoryError):
         assert isinstance(loads(data, name), History)
+
+
+CONSOLE = """INFO [2024-01-06 15:07:52,655] jepsen test runner - jepsen.core Relative time begins now
+INFO [2024-01-06 15:07:52,664] jepsen worker 0 - jepsen.util 0\t:invoke\t:write\t1
+INFO [2024-01-06 15:07:52,664] jepsen nemesis - jepsen.util :nemesis\t:info\t:start\tnil
+INFO [2024-01-06 15:07:52,666] jepsen worker 0 - jepsen.util 0\t:ok\t:write\t1
+INFO [2024-01-06 15:07:52,700] jepsen worker 1 - jepsen.util 1  :invoke :read   nil
+INFO [2024-01-06 15:07:52,701] node n1 - maelstrom.process Received {:type=>"echo", :msg_id=>1} :ok
+WARN [2024-01-06 15:07:53,700] jepsen worker 1 - jepsen.util 1\t:info\t:read\tnil\t:net-timeout
+"""
+RUN_FILE = """2024-01-06 15:07:52,655{GMT}\tINFO\t[jepsen test runner] jepsen.core: Relative time begins now
+2024-01-06 15:07:52,664{GMT}\tINFO\t[jepsen worker 0] jepsen.util: 0\t:invoke\t:write\t1
+2024-01-06 15:07:52,664{GMT}\tINFO\t[jepsen nemesis] jepsen.util: :nemesis\t:info\t:start\tnil
+2024-01-06 15:07:52,666{GMT}\tINFO\t[jepsen worker 0] jepsen.util: 0\t:ok\t:write\t1
+2024-01-06 15:07:52,700{GMT}\tINFO\t[jepsen worker 1] jepsen.util: 1\t:invoke\t:read\tnil
+2024-01-06 15:07:53,700{GMT}\tWARN\t[jepsen worker 1] jepsen.util: 1\t:info\t:read\tnil\t:net-timeout
+"""
+
+
+@pytest.mark.parametrize("text", [CONSOLE, RUN_FILE])
+def test_logs_of_jepsen_with_threads(text: str) -> None:
+    """As Jepsen writes them today, on the console and into the file of a run; times and lines that tell of no event are passed over."""
+    assert detect(text) == "jepsen-log"
+    assert [(op.process, op.f, op.value, op.type, op.result) for op in loads(text.encode())] == [
+        (0, "write", 1, "ok", 1),
+        (1, "read", None, "info", None),
+    ]
+
+
+@pytest.mark.parametrize("text", [CONSOLE, RUN_FILE])
+@pytest.mark.parametrize("before, after", [("\t:ok\t", ":ok\t"), ("0\t:ok", "zero\t:ok"), ("0\t:ok", ":ok")])
+def test_a_line_of_a_log_that_tells_of_an_event_is_never_skipped(text: str, before: str, after: str) -> None:
+    """A write whose answer was passed over would be unanswered, and might never have happened."""
+    with pytest.raises(HistoryError, match="line 4: a line that tells of an event and can't be read"):
+        loads(text.replace(before, after, 1).encode())
