@@ -58,10 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--allow-torn-tail", action="store_true", help="drop a last event that was cut off")
     parser.add_argument("--json", action="store_true", help="print the whole verdict as one JSON object")
     given = parser.parse_args(arguments)
+    for name, number in (("seconds", given.seconds), ("steps", given.steps)):
+        if number is not None and not number > 0:
+            return _refused(f"--{name} must be a number above 0, not {number:g}")
     try:
         verdict, interrupted = _verdict(given)
     except OSError as error:
-        return _refused(f"cannot read {given.file}: {error.strerror}")
+        written = given.witness is not None and error.filename == given.witness
+        return _refused(f"cannot {f'write {given.witness}' if written else f'read {given.file}'}: {error.strerror}")
     except HistoryError as error:
         return _refused(f"{given.file}: {error}")
     except ModelError as error:
@@ -85,7 +89,8 @@ def _verdict(given: argparse.Namespace) -> tuple[Verdict, bool]:
         if given.follow:
             model = None if given.model is None else make_model(given.model, init, **options)
             path = Path(given.file)
-            return follow(Following(path, model, given.workload, given.idle, given.parent), budget), False
+            following = Following(path, model, given.workload, given.idle, given.parent, given.allow_torn_tail)
+            return follow(following, budget), False
         verdict = check_file(
             given.file,
             given.model,

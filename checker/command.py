@@ -15,6 +15,7 @@ import msgspec
 
 from checker.budget import Budget
 from checker.check import Progress, check, witness
+from checker.clocks import warnings_of
 from checker.formats import files
 from checker.history import HistoryError, Op
 from checker.models.base import ModelError
@@ -44,8 +45,11 @@ def check_file(
     gets the order that shows that a valid history is valid, one operation a line; a warning tells where there is none.
     `options` are those of the model, such as the `consistency` that transactions must have.
 
-    Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file).
+    Raises `HistoryError` (not well formed; with the line), `ModelError` (no such model), `OSError` (no such file; where the
+    witness can't be written, `filename` is its own).
     """
+    if witness_file is not None:
+        _require_another(path, witness_file)
     history = files.load(path, format, allow_torn_tail=allow_torn_tail)
     workloads = history.workloads()
     if workload is not None:
@@ -56,7 +60,7 @@ def check_file(
         raise HistoryError("there is no operation in it: expected at least one invoke, since nothing was tested else")
     judge = make_model(model or fitting_model(history.functions()), init, **(options or {}))
     verdict = check(history, judge, budget, workers=workers, progress=progress)
-    verdict.warnings = [*history.warnings, *verdict.warnings]
+    verdict.warnings = [*history.warnings, *warnings_of(history.columns), *verdict.warnings]
     if witness_file is not None:
         orders = witness(history, judge, budget) if verdict.verdict == VALID else None
         if orders is None:
@@ -66,16 +70,28 @@ def check_file(
     return verdict
 
 
+def _require_another(history: str | Path, witness_file: str | Path) -> None:
+    """Raises `HistoryError` for a witness that would replace the history, by whatever name or link it goes."""
+    if Path(witness_file).exists() and Path(witness_file).samefile(history):
+        raise HistoryError(f"the witness {witness_file} is the history itself: expected another file to write it to")
+
+
 def _no_witness(verdict: Verdict) -> str:
     return "no order was found within the budget" if verdict.verdict == VALID else f"the verdict is {verdict.verdict}"
 
 
 def write_witness(path: str | Path, orders: Mapping[Hashable, Sequence[Op]]) -> None:
-    """Writes the order of each object, one operation a line: its place in the order of its object, from 1, and what it is."""
-    with open(path, "wb") as file:
-        for operations in orders.values():
-            for place, op in enumerate(operations, 1):
-                file.write(msgspec.json.encode({"place": place, **op.as_dict()}, enc_hook=str) + b"\n")
+    """Writes the order of each object, one operation a line: its place in the order of its object, from 1, and what it is.
+
+    Raises `OSError` that names the file.
+    """
+    try:
+        with open(path, "wb") as file:
+            for operations in orders.values():
+                for place, op in enumerate(operations, 1):
+                    file.write(msgspec.json.encode({"place": place, **op.as_dict()}, enc_hook=str) + b"\n")
+    except OSError as error:  # one of writing names no file, and whoever is told would take it for the history
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fitting_model(functions: Collection[str]) -> str:

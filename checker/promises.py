@@ -152,4 +152,5 @@ def _how_stale(read: StaleRead) -> str:
 
 
 def _figure(bound: float) -> str:
-    return f"{bound:.3g}" if bound < 100 else f"{bound:,.0f}"
+    shown = f"{bound:.3g}" if abs(bound) < 100 else f"{bound:,.0f}"
+    return "0" if float(shown.replace(",", "")) == 0 else shown  # never -0

@@ -13,6 +13,7 @@ from typing import Any
 
 from checker.budget import Budget, Meter, OutOfBudgetError, require_budget
 from checker.check import check
+from checker.clocks import Clock
 from checker.fast.growing import GrowingList, SteppedAside
 from checker.history import History, Op, Pairing, freeze
 from checker.models.base import Model, ModelError, looks_at_whole_histories, require_known, show
@@ -156,6 +157,7 @@ class Checker:
         self._objects: dict[Hashable, _Followed] = {}
         self._broken: _Followed | None = None
         self._held = 0
+        self._clock = Clock()
         limit = None if self.budget.bytes is None else self.budget.bytes // 2
         self._may_hold = limit
         self._meter = Meter(Budget(seconds=None, bytes=limit))
@@ -182,6 +184,7 @@ class Checker:
         done = self._pairing.take(event, line)
         if self._pairing.position == place:
             return None  # of the nemesis
+        self._clock.take(event.get("t", event.get("time")), line)
         if done is not None:
             done = named(done, self.model)
             followed = self._objects[self._keys.pop(done.process)]
@@ -207,8 +210,11 @@ class Checker:
                     self._broken = followed
                     self.verdict = self._short(followed)
         if self._broken is not None:
-            return self._explained(self._broken)
-        return _summed_up(self.model, self.budget, list(self._objects.values()))
+            told = self._explained(self._broken)
+        else:
+            told = _summed_up(self.model, self.budget, list(self._objects.values()))
+        told.warnings = [*self._clock.warnings, *(each for each in told.warnings if each not in self._clock.warnings)]
+        return told
 
     def _invoke(self, process: int, event: Mapping[str, Any], place: int, line: int | None) -> None:
         op = Op(
@@ -277,6 +283,8 @@ def _summed_up(model: Model, budget: Budget, objects: Sequence[_Followed]) -> Ve
     told = Verdict(verdict=VALID)
     if kept:
         told = check(History(op for each in kept for op in each.kept or ()), model, budget)
+        if looks_at_whole_histories(type(model)):
+            return told  # of all objects at once: its rows, if it has any, are the keys of a history and not what is followed
         rows |= {row["key"]: row for row in told.per_key}
     if told.verdict != INVALID:
         word = worst(row["verdict"] for row in rows.values())

@@ -6,7 +6,6 @@ exits with 4, never with 1, which would accuse the store.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import sys
@@ -19,7 +18,7 @@ from checker import HistoryError
 from harness import interrupts
 from harness.clusters.cluster import ClusterError
 from harness.plan import UsageError, known
-from harness.store import StoreError
+from harness.store import FULL, StoreError
 
 COMMANDS = {
     "run": "Run clients and faults against a cluster and say whether it kept its promise.",
@@ -37,7 +36,6 @@ COMMANDS = {
 
 USAGE, INFRASTRUCTURE, INTERRUPTED = 2, 4, 3
 TYPERS_INTERRUPTED = 130
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> NoReturn:

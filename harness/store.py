@@ -7,6 +7,7 @@ in a later phase loses nothing of an earlier one.
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import re
 import shutil
@@ -16,7 +17,11 @@ from typing import Any
 
 import msgspec
 
+from harness.plan import UsageError
+
 LEAST_FREE_BYTES = 200 * 1024 * 1024
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How the system says that nothing more can be written."""
 
 
 class StoreError(Exception):
@@ -87,7 +92,7 @@ def find_run(out: Path, text: str) -> Path:
     """The folder of a run that a user named: a path, `latest`, `latest-violation`, or the (start of the) folder's name.
 
     Raises:
-        StoreError: there is no such run, or more than one.
+        UsageError: there is no such run, or more than one.
     """
     for candidate in (Path(text), out / text):
         if (candidate / "run.json").is_file():
@@ -98,5 +103,5 @@ def find_run(out: Path, text: str) -> Path:
     if len(found) == 1:
         return found[0].resolve()
     if found:
-        raise StoreError(f"{len(found)} runs begin with {text!r}: {', '.join(path.name for path in found[:5])}, ...")
-    raise StoreError(f"no run {text!r}: it is neither a folder with a run.json nor the name of one below {out}")
+        raise UsageError(f"{len(found)} runs begin with {text!r}: {', '.join(path.name for path in found[:5])}, ...")
+    raise UsageError(f"no run {text!r}: it is neither a folder with a run.json nor the name of one below {out}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
@@ -142,6 +143,14 @@ def test_init_files_hold_one_sentence() -> None:
         if module.path.name == "__init__.py" and module.place != "checker/__init__.py" and len(module.tree.body) != 1
     ]
     assert wrong == []
+
+
+def test_each_of_our_packages_is_installed() -> None:
+    """A folder that setuptools is not told of is there in the clone, and missing wherever the package is installed."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    made = [module.place.removesuffix("/__init__.py") for module in ours() if module.path.name == "__init__.py"]
+    of_data = setuptools["package-data"].keys()  # what a page is made of
+    assert sorted(setuptools["packages"]) == sorted([*(place.replace("/", ".") for place in made), *of_data])
 
 
 def test_only_listed_modules_touch_the_world() -> None:

@@ -38,19 +38,19 @@ def convert(
 ) -> Conversion:
     """Writes the history in a file into another file, which it makes or replaces; on an error that stays as it was.
 
-    Formats are names of `FORMATS`; None finds the source's by content and the target's by the end of its name.
+    A link is followed: what it names is replaced, the link stays. Formats are names of `FORMATS`; None finds the source's by content and the target's by the end of its name.
 
-    Raises `HistoryError` for what is no history, for a target format that is unknown or can't be written, and for what the
-    target can't hold at all; `OSError` where a file can't be read or written.
+    Raises `HistoryError` for what is no history, for a target format that is unknown or can't be written, for a target that is
+    no regular file (a folder, a pipe, a device), and for what the target can't hold at all; `OSError` where a file can't be read or written.
     """
     name = target_format or format_for(target)
     writer = FORMATS[name].write if name in FORMATS else None
     if writer is None:
         raise HistoryError(f"can't write the format {name!r}, expected one of {', '.join(writable())}")
+    place = _place_of(Path(target))
     data = Source(source, progress)
     found = source_format or files.format_of(data)
     history = files.read(data, found, allow_torn_tail=allow_torn_tail)
-    place = Path(target)
     draft = place.with_name(f".{place.name}.new")
     try:
         with open(draft, "wb") as file:
@@ -59,6 +59,18 @@ def convert(
     finally:
         draft.unlink(missing_ok=True)
     return Conversion(found, name, len(history), lost, history.warnings)
+
+
+def _place_of(target: Path) -> Path:
+    """Where the target's bytes belong. A rename would put a file in the place of a device or of a link."""
+    if target.exists() and not target.is_file():
+        raise HistoryError(
+            f"the target {target} is no regular file: expected a name that is free, or a file to replace"
+        )
+    try:
+        return target.resolve()
+    except RuntimeError:  # so Python 3.11 says it
+        raise HistoryError(f"the target {target} is a link that leads back to itself") from None
 
 
 def writable() -> list[str]:

@@ -22,6 +22,7 @@ from checker.formats.files import FORMATS
 from harness.commands.answer import COLOURS, JSON_HELP, as_json, console
 from harness.plan import UsageError, known
 from harness.progress import Screen
+from harness.store import FULL, StoreError
 from workloads.catalog import WORKLOADS
 
 HELP = """Decide whether a recorded history is linearizable, or its transactions consistent.
@@ -173,9 +174,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    for name, number in (("budget", seconds), ("idle", idle), ("steps", steps), ("workers", workers)):
-        if number is not None and not number > 0:
-            raise UsageError(f"--{name} must be a number above 0, not {number:g}")
+    _require_positive(budget=seconds, idle=idle, steps=steps, workers=workers)
     options = Options(
         model,
         workload,
@@ -203,6 +202,13 @@ def _amount(memory: str) -> int:
         return bytes_of(memory)
     except ModelError as error:
         raise UsageError(str(error)) from error
+
+
+def _require_positive(**numbers: float | None) -> None:
+    """Raises UsageError for an option that must be above 0, before anything is made of it."""
+    for name, number in numbers.items():
+        if number is not None and not number > 0:
+            raise UsageError(f"--{name} must be a number above 0, not {number:g}")
 
 
 def _require_sense(options: Options, files: list[Path]) -> None:
@@ -248,8 +254,10 @@ def _verdict_on(file: Path, options: Options) -> tuple[Verdict, bool]:
         verdict, interrupted = cut.verdict, True
         sys.stderr.write("splitbrain: interrupted: this is what is known so far\n")
     except OSError as error:
-        what = "read" if error.filename is None or Path(error.filename) == file else f"write {error.filename} for"
-        raise UsageError(f"cannot {what} {file}: {error.strerror}") from error
+        written = options.witness is not None and error.filename == str(options.witness)
+        what = f"write the witness {options.witness}" if written else f"read {file}"
+        failure = StoreError if error.errno in FULL else UsageError
+        raise failure(f"cannot {what}: {error.strerror}") from error
     except HistoryError as error:
         raise UsageError(f"{file}: {error}") from error
     except ModelError as error:
@@ -283,7 +291,8 @@ def _checked(file: Path, options: Options, shown: Shown) -> Verdict:
 def _followed(file: Path, options: Options, shown: Shown) -> Verdict:
     name = options.model_name()
     model: Model | None = None if name is None else make_model(name, options.initial(), **options.given)
-    return follow(Following(file, model, options.workload, options.idle or 0.0), options.budget, shown.followed)
+    following = Following(file, model, options.workload, options.idle or 0.0, allow_torn_tail=options.allow_torn_tail)
+    return follow(following, options.budget, shown.followed)
 
 
 def _tell(verdict: Verdict, file: str) -> None:

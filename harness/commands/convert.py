@@ -14,15 +14,17 @@ from checker.formats.convert import convert, writable
 from checker.formats.files import FORMATS
 from harness.commands.answer import JSON_HELP, as_json, console
 from harness.plan import UsageError, known
+from harness.store import FULL, StoreError
 
+READ_ONLY = {True: ", read only", False: ""}
 HELP = f"""Convert a recorded history from one format into another.
 
 The format of SOURCE is found by its content, that of TARGET by the end of its name. What TARGET can't hold is refused, or
 named on standard error where the verdict does not rest on it. Nothing is left where a conversion fails.
 
-Formats: {"; ".join(f"{name} ({each.says}, {each.suffix})" for name, each in FORMATS.items())}.
+Formats: {"; ".join(f"{name} ({each.says}, {each.suffix}{READ_ONLY[each.write is None]})" for name, each in FORMATS.items())}.
 
-Exit status: 0 converted, 2 the file or an option is wrong, or TARGET can't hold the history.
+Exit status: 0 converted, 2 the file or an option is wrong, or TARGET can't hold the history, 4 the disk is full.
 
 Examples:
 
@@ -56,7 +58,8 @@ def command(
     try:
         done = convert(source, target, from_, to, allow_torn_tail=allow_torn_tail)
     except OSError as error:
-        raise UsageError(f"cannot convert {source} to {target}: {error.filename}: {error.strerror}") from error
+        failure = StoreError if error.errno in FULL else UsageError
+        raise failure(f"cannot convert {source} to {target}: {error.filename or target}: {error.strerror}") from error
     except HistoryError as error:
         raise UsageError(f"{source}: {error}") from error
     for warning in (*done.warnings, *done.lost):

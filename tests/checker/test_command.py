@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import errno
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import simulate
@@ -355,6 +356,51 @@ def test_a_witness_is_an_order_that_can_be_replayed(
     assert door([str(path), "--model", "register", "--witness", str(order)]) == 1
     assert "no witness was written: the verdict is invalid" in capsys.readouterr().err
     assert not order.exists()
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hardlink"])
+def test_a_witness_never_takes_the_place_of_the_history(
+    link: str, door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, order = tmp_path / "h", tmp_path / "order"
+    path.write_text(GOOD)
+    if link == "same":
+        order = tmp_path / "." / "h"
+    elif link == "symlink":
+        order.symlink_to(path)
+    else:
+        order.hardlink_to(path)
+    assert door([str(path), "--model", "register", "--witness", str(order)]) == 2
+    assert "is the history itself: expected another file" in capsys.readouterr().err
+    assert path.read_text() == GOOD
+
+
+class FullDisk:
+    """A file on a disk on which nothing is free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_witness_that_can_not_be_written_is_named_and_a_full_disk_is_no_mistake_of_the_user(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DESIGN: "4 infrastructure". The checker alone has no such status."""
+    path, order = tmp_path / "h", tmp_path / "no" / "order"
+    path.write_text(GOOD)
+    arguments = [str(path), "--model", "register", "--witness", str(order)]
+    assert door(arguments) == 2
+    assert "cannot write" in (err := capsys.readouterr().err)
+    assert f"{order}: No such file or directory" in err
+    monkeypatch.setattr("checker.command.open", lambda *_: FullDisk(), raising=False)
+    assert door(arguments) == (2 if door is main else 4)
+    assert f"{order}: No space left on device" in capsys.readouterr().err
 
 
 def test_a_wrong_order_is_no_witness() -> None:

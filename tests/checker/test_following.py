@@ -16,6 +16,7 @@ import pytest
 from checker import HistoryError, make_model
 from checker.__main__ import main
 from checker.check import Interrupted
+from checker.command import check_file
 from checker.following import Followed, Following, follow
 from harness.__main__ import run_command_line
 
@@ -28,6 +29,11 @@ def event(process: int, kind: str, f: str, value: Any = None, **more: Any) -> st
 
 FINE = event(0, "invoke", "write", 1) + event(0, "ok", "write", 1)
 STALE = event(1, "invoke", "read") + event(1, "ok", "read", None)
+TWICE = "".join(
+    json.dumps({"process": 0, "type": kind, "f": "txn", "value": [["append", 1, 1], ["r", 1, read]]}) + "\n"
+    for kind, read in (("invoke", None), ("ok", [2, 1]))
+)
+"""A transaction that reads what nobody appended: proved only of the whole."""
 FIRST = {"process": 1, "f": "read"}
 
 
@@ -76,9 +82,9 @@ def test_the_first_violation_ends_it_whatever_would_come_later(model: str | None
     assert writer.pieces == ["never looked at"]
 
 
-def test_a_file_ends_when_nothing_is_added_to_it_and_a_torn_tail_was_never_recorded(written: Written) -> None:
+def test_a_file_ends_when_nothing_is_added_to_it(written: Written) -> None:
     told: list[Followed] = []
-    writer = written(FINE, event(1, "invoke", "read"), STALE[-40:-3])
+    writer = written(FINE, event(1, "invoke", "read"))
     verdict = follow(Following(writer.path, make_model("register"), idle=60), watch=told.append)
     assert (verdict.verdict, verdict.operations) == ("valid", 2)
     assert 60 <= writer.now < 62
@@ -91,6 +97,77 @@ def test_ctrl_c_ends_it_with_the_verdict_on_what_there_is(written: Written) -> N
         with pytest.raises(Interrupted) as caught:
             follow(Following(writer.path, make_model("register")))
         assert caught.value.verdict.verdict == word
+
+
+@pytest.mark.parametrize("ending", [[], ["Ctrl-C"]], ids=["idle", "Ctrl-C"])
+def test_a_last_line_without_its_end_counts_if_it_is_whole(ending: list[str], written: Written) -> None:
+    """As the check of the whole file has it: a recorder that crashed before the end of a line."""
+    writer = written(FINE + STALE[:-1], *ending)
+    if ending:
+        with pytest.raises(Interrupted) as caught:
+            follow(Following(writer.path, make_model("register")))
+        verdict = caught.value.verdict
+    else:
+        verdict = follow(Following(writer.path, make_model("register")))
+    assert verdict.verdict == "invalid"
+    assert check_file(writer.path, "register").verdict == "invalid"
+
+
+def test_a_torn_tail_is_refused_as_by_the_check_of_the_whole_but_on_ctrl_c_it_is_being_written(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "line 3: the file is truncated"
+    writer = written()
+    for more in ([], ["--follow"]):
+        writer.path.write_text(FINE + STALE[:20])
+        assert main([str(writer.path), "--model", "register", *more]) == 2
+        assert sentence in capsys.readouterr().err
+        assert main([str(writer.path), "--model", "register", "--allow-torn-tail", *more]) == 0
+        assert sentence in capsys.readouterr().err
+    writer = written(FINE + STALE[:20], "Ctrl-C")
+    with pytest.raises(Interrupted) as caught:
+        follow(Following(writer.path, make_model("register")))
+    assert caught.value.verdict.verdict == "valid"
+    assert [sentence in warning for warning in caught.value.verdict.warnings] == [True]
+
+
+@pytest.mark.parametrize("how", ["truncated", "written anew", "replaced"])
+@pytest.mark.parametrize("model", ["register", "list-append"])
+def test_a_file_that_does_not_only_grow_ends_it(
+    how: str, model: str, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A violation that was proved stays proved."""
+    text = FINE if model == "register" else TWICE
+
+    def change(seconds: float) -> None:
+        monkeypatch.setattr("checker.following.time.sleep", writer.sleep)
+        if how == "truncated":
+            writer.path.write_text(text[:10])
+        elif how == "written anew":
+            writer.path.write_text(text.replace("0", "5") + STALE)
+        else:
+            other = writer.path.with_name("other")
+            other.write_text(text + STALE)
+            other.replace(writer.path)
+
+    writer = written()
+    writer.path.write_text(text)
+    monkeypatch.setattr("checker.following.time.sleep", change)
+    following = Following(writer.path, make_model(model))
+    sentence = "the file was truncated or replaced after 2 lines"
+    if model == "register":
+        with pytest.raises(HistoryError, match=sentence):
+            follow(following)
+    else:
+        assert follow(following).verdict == "invalid"
+
+
+def test_times_that_go_back_are_told_once(written: Written) -> None:
+    times = [event(number, kind, "write", 1, t=10 - number) for number in range(3) for kind in ("invoke", "ok")]
+    writer = written("".join(times))
+    verdict = follow(Following(writer.path, make_model("register")))
+    told = "times go back at line 3 (t=9 after t=10): the order of the events counts, not their times"
+    assert (verdict.verdict, verdict.warnings) == ("valid", [told])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def splitbrain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 def test_the_command_is_a_process_with_an_exit_status(tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    for arguments, status in ((["list", "bugs", "--json"], 0), (["run", "--time", "1"], 2), (["report", "no"], 4)):
+    for arguments, status in ((["list", "bugs", "--json"], 0), (["run", "--time", "1"], 2), (["report", "no"], 2)):
         done = subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
             cwd=tmp_path,
@@ -107,6 +108,7 @@ def test_list_answers_and_its_json_has_names(name: str, splitbrain: Splitbrain) 
         (("rnu",), "unknown command 'rnu'; did you mean run?"),
         (("list", "bug"), "unknown list 'bug'; did you mean bugs?"),
         (("list",), "say what to list: workloads, faults, bugs, models"),
+        (("report", "nonsense"), "no run 'nonsense'"),
         (("check", "no-such-file.jsonl"), "no-such-file.jsonl"),
         (("check", "README.md", "--model", "regster"), "unknown model 'regster'; did you mean register"),
         (("check", "README.md", "--init", "{"), "--init must be a JSON value"),
@@ -123,10 +125,10 @@ def test_a_users_mistake_is_one_sentence_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_report_of_no_run_is_infrastructure_with_a_sentence(tmp_path: Path, splitbrain: Splitbrain) -> None:
-    answered = splitbrain("report", "latest", cwd=tmp_path)
-    assert answered.returncode == 4
-    assert "no run 'latest'" in answered.stderr
+def test_help_of_convert_says_what_is_only_read(splitbrain: Splitbrain) -> None:
+    page = re.sub(r"\s+", " ", splitbrain("convert", "--help").stdout)
+    assert ".operations.json, read only)" in page
+    assert page.count("read only") == 1
 
 
 def test_results_that_cannot_be_written_exit_4_before_anything_starts(tmp_path: Path, splitbrain: Splitbrain) -> None:

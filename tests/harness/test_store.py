@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import store
+from harness.plan import UsageError
 from harness.store import RunFolder, StoreError, find_run
 
 
@@ -49,11 +50,11 @@ def test_latest_and_latest_violation_point_at_runs(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_or_not_the_only_one_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no run 'yesterday'"):
+    with pytest.raises(UsageError, match="no run 'yesterday'"):
         find_run(tmp_path, "yesterday")
     for label in ("a", "b"):
         RunFolder(tmp_path, "runs", label).write("run.json", {})
-    with pytest.raises(StoreError, match="2 runs begin with '2'"):
+    with pytest.raises(UsageError, match="2 runs begin with '2'"):
         find_run(tmp_path, "2")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -220,6 +221,31 @@ def test_what_can_not_be_held_is_refused_and_leaves_nothing(
         converted(tmp_path, events, target)
     assert sentence in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["source.jsonl"]
+
+
+def test_only_a_regular_file_is_replaced_and_a_link_stays(tmp_path: Path) -> None:
+    """A rename would put a file in the place of a device: /dev/stdout of the machine."""
+    pipe, folder, link, loop = (tmp_path / name for name in ("pipe", "folder", "link", "loop"))
+    os.mkfifo(pipe)
+    folder.mkdir()
+    loop.symlink_to(loop)
+    for target, sentence in ((pipe, "is no regular file"), (folder, "is no regular file"), (loop, "back to itself")):
+        with pytest.raises(HistoryError, match=sentence):
+            converted(tmp_path, LOSSY, target.name, "jsonl")
+    link.symlink_to(pipe)
+    with pytest.raises(HistoryError, match="is no regular file"):
+        converted(tmp_path, LOSSY, "link", "jsonl")
+    assert pipe.is_fifo()
+    for content in ("old", None):  # a link may name what is not there yet
+        real = folder / f"real-{content}"
+        link.unlink()
+        link.symlink_to(real)
+        if content:
+            real.write_text(content)
+        converted(tmp_path, LOSSY, "link", "jsonl")
+        assert link.is_symlink()
+        assert '"invoke"' in real.read_text()
+    assert sorted(path.name for path in folder.iterdir()) == ["real-None", "real-old"]
 
 
 @pytest.mark.parametrize("value,what", [("{0 1}", "a map with the key 0"), ("#{1}", r"(frozenset\()?\{1\}")])
